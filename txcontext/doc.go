@@ -1,0 +1,2 @@
+// Package txcontext runs transaction contexts.
+package txcontext

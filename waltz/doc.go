@@ -1,0 +1,2 @@
+// Package waltz is the client of a Waltz log.
+package waltz

@@ -32,16 +32,24 @@ const (
 	Malformed
 )
 
-var reasons = map[Reason]string{
-	Fenced: "a higher session was promised", NotPromised: "the session was not promised",
-	Replaced: "the replica was restarted or replaced", AlreadyInstalled: "the session is installed already",
-	NotInstalled: "the session is not installed", Mismatch: "it does not continue the log",
-	BelowCommitted: "it would drop committed records", Malformed: "the message is malformed",
-}
-
 func (r Reason) String() string {
-	if s, ok := reasons[r]; ok {
-		return s
+	switch r {
+	case Fenced:
+		return "a higher session was promised"
+	case NotPromised:
+		return "the session was not promised"
+	case Replaced:
+		return "the replica was restarted or replaced"
+	case AlreadyInstalled:
+		return "the session is installed already"
+	case NotInstalled:
+		return "the session is not installed"
+	case Mismatch:
+		return "it does not continue the log"
+	case BelowCommitted:
+		return "it would drop committed records"
+	case Malformed:
+		return "the message is malformed"
 	}
 	return fmt.Sprintf("reason(%d)", uint8(r))
 }

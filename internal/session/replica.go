@@ -173,6 +173,9 @@ func (s *ReplicaState) continues(message string, session txn.SessionID, prev txn
 		return false, s.refuse(message, session, Malformed, "records %d to %d of partition %d behind %d", span.First, span.Last, span.Partition, prev)
 	}
 	if prev == s.Last && prevStamp == s.LastStamp {
+		if first := firstStamp(f); first < max(1, s.LastStamp) {
+			return false, s.refuse(message, session, Malformed, "stamp %d follows stamp %d", first, s.LastStamp)
+		}
 		return true, nil
 	}
 	if s.holds(prev, prevStamp, f, span) {

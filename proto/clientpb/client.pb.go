@@ -38,6 +38,15 @@ const (
 	Reason_REASON_STORAGE_FULL   Reason = 9  // storages have no space; nothing was written
 	Reason_REASON_OTHER_CLUSTER  Reason = 10 // the client wants another cluster's log
 	Reason_REASON_SHUTTING_DOWN  Reason = 11 // resend elsewhere or later
+	// The transaction is not a resend, and sent_high_water_mark lies below what
+	// the server remembers of request IDs, so it can't tell a first send from one
+	// that was long under way. Nothing was done. If it was not resent meanwhile,
+	// send it again, with Refused.transaction_id (the log's high-water mark now) as
+	// sent_high_water_mark and resend = false. Happens to the first append of a
+	// client that never asked for the high-water mark of a long log.
+	Reason_REASON_MARK_TOO_OLD Reason = 12
+	Reason_REASON_CORRUPT      Reason = 13 // reads only: the log is damaged there
+	Reason_REASON_OUT_OF_RANGE Reason = 14 // reads only: beyond the log's high-water mark
 )
 
 // Enum value maps for Reason.
@@ -55,6 +64,9 @@ var (
 		9:  "REASON_STORAGE_FULL",
 		10: "REASON_OTHER_CLUSTER",
 		11: "REASON_SHUTTING_DOWN",
+		12: "REASON_MARK_TOO_OLD",
+		13: "REASON_CORRUPT",
+		14: "REASON_OUT_OF_RANGE",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":    0,
@@ -69,6 +81,9 @@ var (
 		"REASON_STORAGE_FULL":   9,
 		"REASON_OTHER_CLUSTER":  10,
 		"REASON_SHUTTING_DOWN":  11,
+		"REASON_MARK_TOO_OLD":   12,
+		"REASON_CORRUPT":        13,
+		"REASON_OUT_OF_RANGE":   14,
 	}
 )
 
@@ -641,11 +656,13 @@ func (x *Committed) GetFirstId() int64 {
 	return 0
 }
 
+// A transaction that was not committed when this was sent. It is also the detail
+// of every error status of this service, with seq left out.
 type Refused struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	Reason        Reason                 `protobuf:"varint,2,opt,name=reason,proto3,enum=waltz.client.v1.Reason" json:"reason,omitempty"`
-	TransactionId int64                  `protobuf:"varint,3,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"` // LOCK_CONFLICT: the cause; STALE: the floor
+	TransactionId int64                  `protobuf:"varint,3,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"` // LOCK_CONFLICT: the cause, the highest if several; STALE: the floor
 	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`                                   // REJECTED, NOT_OWNER and the like: what to do
 	Limit         int64                  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`                                      // TOO_LARGE and the like: what is allowed
 	unknownFields protoimpl.UnknownFields
@@ -1269,7 +1286,7 @@ const file_clientpb_client_proto_rawDesc = "" +
 	"\atime_us\x18\x03 \x01(\x03R\x06timeUs\"3\n" +
 	"\n" +
 	"AtResponse\x12%\n" +
-	"\x0etransaction_id\x18\x01 \x01(\x12R\rtransactionId*\xa5\x02\n" +
+	"\x0etransaction_id\x18\x01 \x01(\x12R\rtransactionId*\xeb\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REASON_LOCK_CONFLICT\x10\x01\x12\x10\n" +
@@ -1283,7 +1300,10 @@ const file_clientpb_client_proto_rawDesc = "" +
 	"\x13REASON_STORAGE_FULL\x10\t\x12\x18\n" +
 	"\x14REASON_OTHER_CLUSTER\x10\n" +
 	"\x12\x18\n" +
-	"\x14REASON_SHUTTING_DOWN\x10\v*I\n" +
+	"\x14REASON_SHUTTING_DOWN\x10\v\x12\x17\n" +
+	"\x13REASON_MARK_TOO_OLD\x10\f\x12\x12\n" +
+	"\x0eREASON_CORRUPT\x10\r\x12\x17\n" +
+	"\x13REASON_OUT_OF_RANGE\x10\x0e*I\n" +
 	"\bDataMode\x12\x11\n" +
 	"\rDATA_MODE_ALL\x10\x00\x12\x12\n" +
 	"\x0eDATA_MODE_NONE\x10\x01\x12\x16\n" +

@@ -31,11 +31,10 @@ func (f Frame) Check() (Span, error) {
 			return s, at(err, off)
 		}
 		switch {
+		case r.ID < 0:
+			return s, at(corrupt("transaction ID %d is negative", r.ID), off)
 		case off == 0:
 			s.Partition, s.First = r.Partition, r.ID
-			if r.ID < 0 {
-				return s, at(corrupt("transaction ID %d is negative", r.ID), off)
-			}
 		case r.Partition != s.Partition:
 			return s, at(corrupt("partition %d in a frame of partition %d", r.Partition, s.Partition), off)
 		case r.ID != s.Last+1:

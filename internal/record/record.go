@@ -70,12 +70,17 @@ func Size(locks, key, data int) int { return HeaderSize + 8*locks + key + data }
 
 // Append encodes a record behind dst: rec's fields with the given locks (only
 // those whose mode marks are stored). rec's DataLen and DataLeftOut are ignored.
+// The caller has checked the limits; Append panics beyond those of the format,
+// rather than write what nobody can read.
 func Append(dst []byte, rec *Record, locks []txn.Lock) []byte {
 	marks := 0
 	for _, l := range locks {
 		if l.Mode.Marks() {
 			marks++
 		}
+	}
+	if marks > LocksMax || len(rec.Key) > KeyMax || len(rec.Data) > DataMax {
+		panic(fmt.Sprintf("record: %d locks, %d bytes of key and %d of data exceed the format", marks, len(rec.Key), len(rec.Data)))
 	}
 	start := len(dst)
 	dst = append(dst, make([]byte, HeaderSize)...)
@@ -146,6 +151,9 @@ func check(b []byte) (int, error) {
 	}
 	data := uint64(le.Uint32(b[56:]))
 	if b[63]&flagDataLeftOut != 0 {
+		if le.Uint16(b[60:]) != 0 {
+			return 0, corrupt("locks without data")
+		}
 		data = 0
 	}
 	if want := HeaderSize + 8*uint64(le.Uint16(b[60:])) + uint64(b[62]) + data; want != uint64(n) {
@@ -171,7 +179,7 @@ func view(b []byte) Record {
 	}
 	locksEnd := HeaderSize + 8*int(le.Uint16(b[60:]))
 	keyEnd := locksEnd + int(b[62])
-	r.locks, r.Key, r.Data = b[HeaderSize:locksEnd:locksEnd], b[locksEnd:keyEnd:keyEnd], b[keyEnd:]
+	r.locks, r.Key, r.Data = b[HeaderSize:locksEnd:locksEnd], b[locksEnd:keyEnd:keyEnd], b[keyEnd:len(b):len(b)]
 	r.DataLeftOut = b[63]&flagDataLeftOut != 0
 	return r
 }

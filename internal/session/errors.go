@@ -1,0 +1,36 @@
+package session
+
+import "errors"
+
+// Why an attempt to open a session, or an open one, ended.
+var (
+	// ErrReassigned: M has a higher generation than the server's assignment.
+	ErrReassigned = errors.New("partition was assigned to another server")
+	// ErrFenced: another server claimed or a replica promised a higher session.
+	ErrFenced = errors.New("another session took over")
+	// ErrChanged: M was changed by somebody else, or perhaps by us without our
+	// hearing of it. Claim a new number.
+	ErrChanged = errors.New("partition's metadata changed")
+	// ErrSourceLost: the replica whose log was chosen failed before a majority had
+	// installed it, and there is one choice for each session (rule 2). Claim a new
+	// number.
+	ErrSourceLost = errors.New("replica with the chosen log was lost")
+	// ErrNoMajority: every replica has answered, and too many members are wiped
+	// or rolled back. For the operator.
+	ErrNoMajority = errors.New("no majority of members has kept its log")
+	// ErrNoTarget: M names no storage that should have the partition.
+	ErrNoTarget = errors.New("partition has no target storages")
+	// ErrForeignData: a replica holds records of a partition that the metadata
+	// calls new, or claims a state that no replica can have.
+	ErrForeignData = errors.New("replica holds records that the metadata does not know of")
+	// ErrNoSource: no member that counts can give a returning replica what it
+	// is missing now.
+	ErrNoSource = errors.New("no replica to copy from")
+	// ErrWiped: a replica is not the one that M remembers, or has lost what M says
+	// it installed; it counts as absent.
+	ErrWiped = errors.New("replica was wiped or rolled back")
+)
+
+// ClaimAnew reports whether an ended attempt should be made again with a new
+// session number by a server that still owns the partition.
+func ClaimAnew(err error) bool { return errors.Is(err, ErrChanged) || errors.Is(err, ErrSourceLost) }

@@ -1,0 +1,386 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/waltz-log/waltz/internal/mutant"
+	"github.com/waltz-log/waltz/internal/quorum"
+	"github.com/waltz-log/waltz/internal/txn"
+)
+
+// replica is what the leader knows of one replica.
+type replica struct {
+	storage string
+	step    step
+	promise Promise // of its last answer to Open
+	last    txn.ID  // where its log ends, durably
+	goal    txn.ID  // where it will be when it is installed
+	floor   txn.ID  // it must hold this before it counts (rule 4)
+	inNext  bool    // the unanswered ChangeM records it
+}
+
+// step is how far a replica has come. The order matters.
+type step uint8
+
+const (
+	away     step = iota // failed; nothing is under way
+	unfit                // answered, and cannot take part
+	opening              // Open was sent
+	promised             // waits for the choice, or is no target
+	truncating
+	copying
+	installingReplica
+	taking  // takes appends, but does not count yet
+	counted // M records that it installed the session
+)
+
+func (l *Leader) replica(storage string) *replica {
+	for _, r := range l.replicas {
+		if r.storage == storage {
+			return r
+		}
+	}
+	return nil
+}
+
+// bound returns the replica if it is at a step and the answer is its present
+// incarnation's and start's (rule 3).
+func (l *Leader) bound(storage string, from Replica, at step) *replica {
+	r := l.replica(storage)
+	if r == nil || r.step != at || r.promise.Replica != from {
+		return nil
+	}
+	return r
+}
+
+func (l *Leader) openReplica(r *replica) {
+	*r = replica{storage: r.storage, step: opening, last: txn.None}
+	l.emit(SendOpen{Storage: r.storage, Message: Open{Partition: l.partition, Session: l.session}})
+}
+
+func (l *Leader) retry(storage string) {
+	if r := l.replica(storage); r != nil && r.step <= unfit {
+		l.openReplica(r)
+	}
+}
+
+// failed puts a replica aside. A refusal that names a higher session ends ours.
+func (l *Leader) failed(e Failed) {
+	r := l.replica(e.Storage)
+	if r == nil {
+		return
+	}
+	if why, _ := Refused(e.Err); why == Fenced {
+		l.end(fmt.Errorf("%w: %w", ErrFenced, e.Err))
+		return
+	}
+	r.step = away
+	if l.source == r && l.phase < open {
+		l.end(fmt.Errorf("%w: storage %s: %w", ErrSourceLost, r.storage, e.Err))
+	}
+}
+
+// promised takes a promise: a vote before the choice, a replica to be brought
+// in after it.
+func (l *Leader) promised(e Promised) {
+	r := l.replica(e.Storage)
+	if r == nil || r.step != opening || e.Promise.Promised != l.session {
+		return
+	}
+	r.promise, r.last, r.step = e.Promise, e.Promise.Last, promised
+	r.promise.Map = e.Promise.Map
+	r.floor = l.committed // None until the session is open
+	if err := l.check(r); err != nil {
+		r.step = unfit
+		l.emit(Unfit{Storage: r.storage, Err: err})
+	}
+	if l.phase == choosing {
+		l.choose()
+		return
+	}
+	l.bringIn(r)
+}
+
+// check reports a promise that no replica of this partition can make.
+func (l *Leader) check(r *replica) error {
+	p := r.promise
+	if err := Map(p.Map).Check(p.Last); err != nil {
+		return fmt.Errorf("%w: %w", ErrForeignData, err)
+	}
+	switch {
+	case p.Installed > p.Promised || p.Committed > p.Last || p.Replica.Incarnation == 0:
+		return fmt.Errorf("%w: installed %d, promised %d, committed %d, last %d", ErrForeignData, p.Installed, p.Promised, p.Committed, p.Last)
+	case len(l.m.Members) == 0 && p.Last != txn.None:
+		return fmt.Errorf("%w: the partition is new, the replica ends at %d", ErrForeignData, p.Last)
+	}
+	return nil
+}
+
+// votes reports whether a promise counts in the choice: the very replica that M
+// remembers, and not behind a session that M says it installed (step 3).
+func (l *Leader) votes(r *replica) bool {
+	m, ok := l.m.Member(r.storage)
+	if !ok || r.step != promised {
+		return false
+	}
+	if mutant.On("wiped-replica-counted") {
+		return true
+	}
+	return r.promise.Replica.Incarnation == m.Incarnation && r.promise.Installed >= m.Installed
+}
+
+// choose adopts the log with the greatest (installed, last ID) among a majority
+// of members, once; without members the log is empty (step 3).
+func (l *Leader) choose() {
+	var votes []*replica
+	for _, r := range l.replicas {
+		if l.votes(r) {
+			votes = append(votes, r)
+		}
+	}
+	if len(l.m.Members) > 0 && !quorum.Reached(len(votes), len(l.m.Members)) {
+		l.giveUpIfAllAnswered()
+		return
+	}
+	for _, r := range votes {
+		if l.source == nil || better(r.promise, l.source.promise) {
+			l.source = r
+		}
+	}
+	if l.source != nil {
+		l.high, l.logMap = l.source.promise.Last, Map(l.source.promise.Map).Clone()
+	}
+	l.last, l.phase = l.high, installing
+	for _, r := range l.replicas {
+		l.bringIn(r)
+	}
+	l.giveUpIfAllAnswered()
+}
+
+func better(a, b Promise) bool {
+	if a.Installed != b.Installed {
+		return a.Installed > b.Installed
+	}
+	return a.Last > b.Last
+}
+
+// giveUpIfAllAnswered ends an attempt that no answer can help any more, so that
+// the operator hears of it at once.
+func (l *Leader) giveUpIfAllAnswered() {
+	if l.phase != choosing && l.phase != installing {
+		return
+	}
+	var wiped []string
+	able := 0
+	for _, r := range l.replicas {
+		switch {
+		case r.step == away || r.step == opening:
+			return
+		case r.step == unfit || (l.phase == choosing && !l.votes(r)):
+			wiped = append(wiped, r.storage)
+		case l.phase == installing && slices.Contains(l.m.Target, r.storage):
+			able++
+		}
+	}
+	if l.phase == choosing {
+		l.end(fmt.Errorf("%w: %w: %v", ErrNoMajority, ErrWiped, wiped))
+	} else if !quorum.Reached(able, len(l.m.Target)) {
+		l.end(fmt.Errorf("%w: %w: %v", ErrNoMajority, ErrForeignData, wiped))
+	}
+}
+
+// bringIn makes a promised replica of the target ready to be installed: cut to
+// where it agrees with the log (step 4). One that installed this session before
+// it restarted keeps what it has, and catches up by appends.
+func (l *Leader) bringIn(r *replica) {
+	if r.step != promised || !slices.Contains(l.targets(), r.storage) {
+		return
+	}
+	if r.promise.Installed == l.session {
+		l.install(r)
+		return
+	}
+	r.goal = max(l.high, r.floor)
+	agreed := Agreement(l.logMap, r.goal, r.promise.Map, r.promise.Last)
+	if agreed < r.promise.Last {
+		r.step, r.last = truncating, agreed
+		l.emit(SendTruncate{Storage: r.storage, Message: Truncate{
+			Partition: l.partition, Session: l.session, Replica: r.promise.Replica, Last: agreed,
+		}})
+		return
+	}
+	l.copyTo(r)
+}
+
+// targets returns who should be members of this session.
+func (l *Leader) targets() []string {
+	if l.phase < open {
+		return l.m.Target
+	}
+	var names []string
+	for _, m := range l.m.Members {
+		names = append(names, m.Storage)
+	}
+	return names
+}
+
+func (l *Leader) truncated(e Truncated) {
+	if r := l.bound(e.Storage, e.Replica, truncating); r != nil {
+		l.copyTo(r)
+	}
+}
+
+func (l *Leader) copied(e Copied) {
+	r := l.bound(e.Storage, e.Replica, copying)
+	if r == nil || e.Last <= r.last || e.Last > r.goal {
+		return
+	}
+	r.last = e.Last
+	l.copyTo(r)
+}
+
+// copyTo copies what a replica is missing, or installs it if that is nothing.
+func (l *Leader) copyTo(r *replica) {
+	if r.last >= r.goal {
+		l.install(r)
+		return
+	}
+	from := l.copySource(r)
+	if from == "" {
+		r.step = unfit
+		l.emit(Unfit{Storage: r.storage, Err: ErrNoSource})
+		return
+	}
+	r.step = copying
+	l.emit(SendCopy{
+		Storage: r.storage, From: from, First: r.last + 1, Last: r.goal,
+		Message: Copy{
+			Partition: l.partition, Session: l.session, Replica: r.promise.Replica,
+			PrevID: r.last, PrevStamp: l.logMap.StampAt(r.last),
+		},
+	})
+}
+
+// copySource returns a storage that holds the log up to r's goal.
+func (l *Leader) copySource(r *replica) string {
+	if l.phase < open {
+		return l.source.storage
+	}
+	for _, other := range l.replicas {
+		if other != r && other.step == counted && other.last >= r.goal {
+			return other.storage
+		}
+	}
+	return ""
+}
+
+func (l *Leader) install(r *replica) {
+	r.step = installingReplica
+	if mutant.On("install-skipped") {
+		l.installed(Installed{Storage: r.storage, Replica: r.promise.Replica})
+		return
+	}
+	l.emit(SendInstall{Storage: r.storage, Message: Install{
+		Partition: l.partition, Session: l.session, Replica: r.promise.Replica, Last: r.last,
+	}})
+}
+
+// installed takes note of a replica that takes appends from now on; it counts
+// when M says so, never before (rule 5).
+func (l *Leader) installed(e Installed) {
+	r := l.bound(e.Storage, e.Replica, installingReplica)
+	if r == nil {
+		return
+	}
+	r.step = taking
+	switch l.phase {
+	case installing:
+		l.record()
+	case open:
+		l.emit(Ready{Storage: r.storage, Replica: r.promise.Replica, Last: r.last})
+		l.recordReturned()
+	}
+}
+
+// record writes the new members into M once a majority of the target has
+// installed (step 5). Nothing is appended before that succeeded.
+func (l *Leader) record() {
+	have := 0
+	for _, r := range l.replicas {
+		if r.step == taking {
+			have++
+		}
+	}
+	if !quorum.Reached(have, len(l.m.Target)) {
+		return
+	}
+	next := l.m.Clone()
+	next.Opened, next.Members = l.session, nil
+	for _, storage := range l.m.Target {
+		member, ok := l.m.Member(storage)
+		if !ok {
+			member = Member{Storage: storage}
+		}
+		next.Members = append(next.Members, l.asRecorded(member))
+	}
+	l.phase = recording
+	if mutant.On("record-cas-skipped") {
+		l.changing, l.next = true, next
+		l.changed()
+		return
+	}
+	l.change(next)
+}
+
+// asRecorded returns a member as M should remember it: one that installed this
+// session by its present incarnation, any other as before, so that a wiped disk
+// never becomes a vote by having answered an Open.
+func (l *Leader) asRecorded(m Member) Member {
+	if r := l.replica(m.Storage); r != nil && r.recordable() {
+		r.inNext = true
+		m.Incarnation, m.Installed = r.promise.Replica.Incarnation, l.session
+	}
+	return m
+}
+
+// recordable reports whether a replica may be counted once M says so: it has
+// installed and holds what was committed when it was opened (rules 4 and 5).
+func (r *replica) recordable() bool { return r.step == taking && r.last >= r.floor }
+
+// opened begins the open session (step 6).
+func (l *Leader) opened() {
+	l.phase, l.committed = open, l.high
+	l.emit(Opened{High: l.high, HighStamp: l.logMap.StampAt(l.high)})
+	for _, r := range l.replicas {
+		if r.step == taking {
+			l.emit(Ready{Storage: r.storage, Replica: r.promise.Replica, Last: r.last})
+		}
+	}
+	l.count()
+	l.recordReturned()
+}
+
+// count lets those count that the M just written records. A replica that failed
+// meanwhile has begun anew, and is recorded anew (rule 3).
+func (l *Leader) count() {
+	for _, r := range l.replicas {
+		if r.inNext && r.step == taking {
+			r.step, r.inNext = counted, false
+		}
+	}
+	l.commit()
+}
+
+// recordReturned writes into M the replicas that came back, or came late, and
+// hold by now what they must (rules 3 to 5).
+func (l *Leader) recordReturned() {
+	if l.phase != open || l.changing || !slices.ContainsFunc(l.replicas, (*replica).recordable) {
+		return
+	}
+	next := l.m.Clone()
+	for i, m := range next.Members {
+		next.Members[i] = l.asRecorded(m)
+	}
+	l.change(next)
+}

@@ -2,87 +2,138 @@ package waltz
 
 import (
 	"context"
-	"errors"
-	"iter"
-	"time"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/waltz/internal/monitor"
 )
 
-type attempt struct{}
+// Client is a connection to a log: to all its servers, for all its partitions.
+// One is enough for a process. All methods may be called concurrently.
+//
+// State and owners: mu guards the books of unanswered appends and the links,
+// and is never held over I/O or a hook. Each link has a goroutine that receives
+// and one that sends; one router learns who owns what. Close ends them all.
+type Client struct {
+	opts      options
+	log       *slog.Logger
+	transport Transport
+	cluster   cluster
+	known     []atomic.Int64 // by partition: highest ID known to be committed
 
-// Client is a connection to a cluster.
-type Client struct{}
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	router *router
 
-// Dial connects.
-func Dial(ctx context.Context, addr string, opts ...Option) (*Client, error) {
-	return nil, errors.ErrUnsupported
+	mu      sync.Mutex
+	closed  bool
+	monitor *monitor.Monitor
+	links   map[string]*link
+	routes  []*link                      // by partition; nil: no owner known
+	routed  chan struct{}                // closed and replaced when routes change
+	ailing  map[Partition]monitor.Reason // why partitions refuse for now
+
+	calls sync.Pool // of *attempt
 }
 
-// Option configures Dial.
-type Option interface{ apply() }
+// cluster is what never changes about a log.
+type cluster struct {
+	key        string
+	name       string
+	partitions int
+	limits     Limits
+}
 
-// Close ends everything.
-func (c *Client) Close() error { return nil }
+// Limits are what servers accept.
+type Limits struct {
+	DataBytesMax  int64 // of one transaction
+	LocksMax      int   // of one transaction, all modes together
+	GroupBytesMax int64 // of one message of appends, which bounds one transaction with its locks and key
+}
 
-// LogID is the identity of the cluster's log.
-func (c *Client) LogID() string { return "" }
+// LogID is the identity of the log: the key of its cluster, made when the log
+// was created. Another log never has it.
+func (c *Client) LogID() string { return c.cluster.key }
 
-// Partitions returns how many partitions the log has.
-func (c *Client) Partitions() int { return 0 }
+// Name is the cluster's name, for people.
+func (c *Client) Name() string { return c.cluster.name }
+
+// Partitions returns how many partitions the log has. It never changes.
+func (c *Client) Partitions() int { return c.cluster.partitions }
+
+// Limits returns what servers accept.
+func (c *Client) Limits() Limits { return c.cluster.limits }
 
 // PartitionFor maps a key to its partition.
-func (c *Client) PartitionFor(key string) Partition { return 0 }
-
-// Append appends once.
-func (c *Client) Append(ctx context.Context, p Partition, tx Transaction) (ID, error) {
-	return None, nil
+func (c *Client) PartitionFor(key string) Partition {
+	return c.opts.partitioner(key, c.cluster.partitions)
 }
 
-// Resolve finds out what became of an append.
-func (c *Client) Resolve(ctx context.Context, unknown *UnknownError) (ID, error) { return None, nil }
-
-// HighWaterMark returns the last committed ID.
-func (c *Client) HighWaterMark(ctx context.Context, p Partition) (ID, error) { return None, nil }
-
-// At returns the first ID committed at or after t.
-func (c *Client) At(ctx context.Context, p Partition, t time.Time) (ID, error) { return None, nil }
-
-// Read walks first..last.
-func (c *Client) Read(ctx context.Context, p Partition, first, last ID) iter.Seq2[Committed, error] {
+// check reports a partition that the log doesn't have.
+func (c *Client) check(p Partition) error {
+	if p < 0 || int(p) >= c.cluster.partitions {
+		return noPartition(p, c.cluster.partitions)
+	}
 	return nil
 }
 
-// Fetch loads the transactions with the given ascending IDs.
-func (c *Client) Fetch(ctx context.Context, p Partition, ids []ID) ([]Committed, error) {
-	return nil, nil
+// learn raises the highest ID known to be committed in a partition.
+func (c *Client) learn(p Partition, id txn.ID) {
+	known := &c.known[p]
+	for old := known.Load(); int64(id) > old; old = known.Load() {
+		if known.CompareAndSwap(old, int64(id)) {
+			return
+		}
+	}
 }
 
-// SubscribeOptions says what a subscriber wants.
-type SubscribeOptions struct {
-	Partition     Partition
-	HighWaterMark ID       // transactions above it are delivered
-	HeadersOnly   bool     // no data at all
-	Headers       []Header // data only of these; nil: of all
-	BufferBytes   int      // how much may wait for Next
+// Close ends everything: connections, subscriptions and waiting calls. Appends
+// that have no answer end with an [*UnknownError] that wraps [ErrClosed]. It
+// returns when every goroutine of the client has ended. Calling it again is harmless.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	first := !c.closed
+	c.closed = true
+	waiting := c.shutLocked()
+	c.mu.Unlock()
+	for _, a := range waiting {
+		notify(a.Shell.(*attempt).wake)
+	}
+	c.cancel()
+	c.tasks.Wait()
+	if !first {
+		return nil
+	}
+	c.mu.Lock()
+	links := c.links
+	c.links = nil
+	c.mu.Unlock()
+	for _, l := range links {
+		_ = l.conn.Close() // the process's own end; nothing is left to tell
+	}
+	return closeTransport(c.transport)
 }
 
-// Subscription is one partition's feed.
-type Subscription struct{}
-
-// Batch is what Next returns: everything that has arrived since the last call.
-type Batch struct {
-	Partition     Partition
-	Transactions  []Committed // ascending; without those the subscription skips
-	HighWaterMark ID          // every transaction up to it was delivered or skipped
-	Committed     ID          // the log's own high-water mark as last heard
+// shutLocked takes all appends out of the books.
+func (c *Client) shutLocked() []*monitor.Attempt {
+	if c.monitor == nil {
+		return nil
+	}
+	var lanes []*monitor.Lane
+	for _, l := range c.links {
+		lanes = append(lanes, l.lane)
+	}
+	return c.monitor.Shut(lanes)
 }
 
-// Subscribe starts a feed.
-func (c *Client) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription, error) {
-	return nil, nil
+// spawn runs a goroutine that Close waits for.
+func (c *Client) spawn(f func()) {
+	c.tasks.Add(1)
+	go func() {
+		defer c.tasks.Done()
+		f()
+	}()
 }
-
-// Next waits for at least one transaction (delivered or skipped), then returns all that is there, up to max transactions.
-func (s *Subscription) Next(ctx context.Context, max int) (Batch, error) { return Batch{}, nil }
-
-// Close ends the feed.
-func (s *Subscription) Close() error { return nil }

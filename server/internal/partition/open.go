@@ -1,0 +1,181 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/waltz-log/waltz/internal/mutant"
+	"github.com/waltz-log/waltz/internal/record"
+	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/internal/wire"
+	"github.com/waltz-log/waltz/server/internal/locktable"
+	"github.com/waltz-log/waltz/server/internal/requests"
+)
+
+const rebuildChunkBytes = 1 << 20
+
+// commitPoint carries one session's commit point to the owner. A session that
+// was given up writes into its own, which nobody reads any more.
+type commitPoint struct {
+	id   atomic.Int64
+	wake chan<- struct{}
+}
+
+func (c *commitPoint) set(id txn.ID) {
+	c.id.Store(int64(id))
+	signal(c.wake)
+}
+
+func (c *commitPoint) get() txn.ID { return txn.ID(c.id.Load()) }
+
+// open opens a session, rebuilds what is derived from the log, settles what an
+// earlier session left in flight, and lets attempts in.
+func (s *sequencer) open(ctx context.Context) error {
+	p, start := s.p, time.Now()
+	commits := &commitPoint{wake: p.wake}
+	commits.set(txn.None)
+	session, err := p.o.Open(ctx, p.o.Partition, commits.set)
+	if err != nil {
+		return fmt.Errorf("open store session of partition %d: %w", p.o.Partition, err)
+	}
+	if err := s.rebuild(ctx, session); err != nil {
+		p.closeSession(session)
+		return fmt.Errorf("rebuild lock table and request window of partition %d: %w", p.o.Partition, err)
+	}
+	s.session, s.commits, s.failed = session, commits, nil
+	s.resolve()
+	p.o.Tail.Open(session.High())
+	p.session.Store(&sessionRef{session})
+	if !p.isClosing() {
+		p.inbox.open()
+	}
+	if p.isClosing() { // Close may have come in between: it must win
+		p.inbox.close(wire.Refuse(wire.ShuttingDown, "partition %d is being closed here", p.o.Partition))
+	}
+	p.counters.opens.Add(1)
+	p.o.Logger.Info("partition open", "partition", p.o.Partition, "session", session.ID(), "high_water_mark", session.High(),
+		"lock_floor", s.locks.Floor(), "request_floor", s.window.Floor(), "took", time.Since(start))
+	return nil
+}
+
+// rebuild reads the end of the log into a new lock table and request window, so
+// that a failover neither forgets a request (I4) nor makes up or misses a
+// conflict (I5).
+func (s *sequencer) rebuild(ctx context.Context, session Session) error {
+	high := session.High()
+	next := max(0, high-txn.ID(s.p.o.WindowTransactions)+1)
+	s.locks = locktable.New(s.p.o.WindowTransactions, s.p.o.LockMarksMax, next-1)
+	s.window = requests.New(s.p.o.WindowTransactions, next)
+	for next <= high {
+		frame, err := session.Read(ctx, next, high, rebuildChunkBytes)
+		if err != nil {
+			return err
+		}
+		before := next
+		if next, err = s.remember(frame, next); err != nil {
+			return err
+		}
+		if next == before {
+			return fmt.Errorf("transaction %d could not be read", next)
+		}
+	}
+	s.next, s.time = high+1, max(s.time, session.HighTime())
+	if mutant.On("locktable-empty-after-open") {
+		s.locks = locktable.New(s.p.o.WindowTransactions, s.p.o.LockMarksMax, txn.None)
+	}
+	if mutant.On("request-window-lost-after-open") {
+		s.window = requests.New(s.p.o.WindowTransactions, s.next)
+	}
+	return nil
+}
+
+// remember adds the records of a frame, and returns the ID after the last one.
+func (s *sequencer) remember(frame record.Frame, next txn.ID) (txn.ID, error) {
+	for r, err := range frame.All() {
+		if err != nil {
+			return next, err
+		}
+		if r.ID != next {
+			return next, fmt.Errorf("transaction %d follows transaction %d", r.ID, next-1)
+		}
+		s.window.Add(r.Request)
+		for i := range r.LockCount() {
+			s.locks.Mark(r.Lock(i), r.ID)
+		}
+		next++
+	}
+	return next, nil
+}
+
+// resolve answers what was in flight when the last session ended, now that the
+// log has been chosen and no older session can add to it (I3): what the window
+// holds was committed; the rest is to be sent again. That is no verdict: where
+// another server had the partition meanwhile and filled more than the window,
+// the resend makes the searcher look further back.
+func (s *sequencer) resolve() {
+	for s.flights.len() > 0 {
+		f := s.flights.pop()
+		i := 0
+		for r := range f.frame.Trusted() {
+			for i < len(f.spans) && r.ID >= f.spans[i].first+txn.ID(f.spans[i].count) {
+				i++
+			}
+			s.resolveOne(f.spans[i].from, f.spans[i].seq+uint64(r.ID-f.spans[i].first), r.Request)
+		}
+		for _, w := range f.waits {
+			s.resolveOne(w.from, w.seq, w.request)
+		}
+	}
+}
+
+func (s *sequencer) resolveOne(from Answerer, seq uint64, r txn.RequestID) {
+	if id, ok := s.window.Lookup(r); ok {
+		from.Committed(wire.Committed{FirstSeq: seq, Count: 1, Partition: s.p.o.Partition, FirstID: id})
+		return
+	}
+	why := wire.Refuse(wire.Unavailable, "the store session of partition %d ended before the transaction was committed: send it again", s.p.o.Partition)
+	s.p.counters.refused(why.Reason, 1)
+	from.Refused(seq, *why)
+}
+
+// lost takes the partition out of service after its session has ended. What is
+// in flight stays, unanswered, for resolve.
+func (s *sequencer) lost(cause error) error {
+	p := s.p
+	s.settle(s.commits.get()) // the last commits may have come with the end
+	if s.frame.frame != nil {
+		s.flights.push(s.frame)
+		s.frame = flight{}
+	}
+	s.ahead = 0
+	p.session.Store(nil)
+	p.o.Tail.Lost()
+	p.counters.losses.Add(1)
+	if cause == nil {
+		cause = errors.New("the store session ended")
+	}
+	if !p.isClosing() {
+		p.inbox.close(refusal(p.o.Partition, cause))
+	}
+	p.closeSession(s.session)
+	return fmt.Errorf("store session %d: %w", s.session.ID(), cause)
+}
+
+// closeSession releases a session that is of no use.
+func (p *Partition) closeSession(session Session) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), p.o.ReopenMax)
+	defer cancel()
+	_ = session.Close(ctx) // it has ended, or is being given up for a better reason
+}
+
+// refusal says to clients why nothing can be appended now.
+func refusal(p txn.Partition, err error) *wire.Error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return wire.Refuse(wire.StorageFull, "partition %d: %v", p, err)
+	}
+	return wire.Refuse(wire.Unavailable, "partition %d: %v", p, err)
+}

@@ -1,0 +1,209 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/waltz-log/waltz/internal/record"
+	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/internal/wire"
+)
+
+// Partition is one partition that this server owns. Make it with New. All
+// methods may be called concurrently.
+type Partition struct {
+	o        Options
+	inbox    *inbox
+	wake     chan struct{} // the owner has something to look at
+	session  atomic.Pointer[sessionRef]
+	counters counters
+
+	ctx         context.Context // ends when nothing is waited for any more
+	cancel      context.CancelFunc
+	closing     chan struct{}   // Close was called
+	openCtx     context.Context // ends then, too: no session is opened any more
+	stopOpening context.CancelFunc
+	once        sync.Once
+	done        chan struct{} // the owner and all its goroutines have ended
+
+	lastErr atomic.Pointer[error] // why it is not open
+}
+
+// sessionRef is the open session, for readers.
+type sessionRef struct{ Session }
+
+// New starts to own a partition.
+func New(o Options) *Partition {
+	wake := make(chan struct{}, 1)
+	p := &Partition{
+		o:       o,
+		inbox:   newInbox(o.InboxBytesMax, wake, wire.Refuse(wire.Unavailable, "partition %d is being opened", o.Partition)),
+		wake:    wake,
+		closing: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.openCtx, p.stopOpening = context.WithCancel(p.ctx)
+	go p.own()
+	return p
+}
+
+// Submit hands over a group: every attempt in it is answered through its
+// Answerer, unless the partition is closed before. It waits while the inbox is
+// full. The group's owner is released in any case.
+func (p *Partition) Submit(ctx context.Context, g Group) error {
+	why, err := p.inbox.put(ctx, g)
+	if err != nil {
+		g.release()
+		return err
+	}
+	if why != nil {
+		p.counters.refused(why.Reason, len(g.Attempts))
+		g.refuse(*why)
+		g.release()
+	}
+	return nil
+}
+
+// HighWaterMark returns the last committed ID.
+func (p *Partition) HighWaterMark() (txn.ID, error) {
+	hwm, open := p.o.Tail.Committed()
+	if !open {
+		return txn.None, p.notOpen()
+	}
+	return hwm, nil
+}
+
+// Read returns committed records as [Session.Read] does. Errors are
+// *wire.Error, or the context's.
+func (p *Partition) Read(ctx context.Context, first, last txn.ID, bytesMax int) (record.Frame, error) {
+	s := p.session.Load()
+	if s == nil {
+		return nil, p.notOpen()
+	}
+	frame, err := s.Read(ctx, first, last, bytesMax)
+	if err != nil {
+		return nil, p.readError(ctx, err)
+	}
+	return frame, nil
+}
+
+// At returns the first committed ID at or after t, the high-water mark + 1 if
+// there is none.
+func (p *Partition) At(ctx context.Context, t txn.Timestamp) (txn.ID, error) {
+	s := p.session.Load()
+	if s == nil {
+		return txn.None, p.notOpen()
+	}
+	id, err := s.At(ctx, t)
+	if err != nil {
+		return txn.None, p.readError(ctx, err)
+	}
+	hwm, _ := p.o.Tail.Committed()
+	return min(id, hwm+1), nil
+}
+
+// readError makes a refusal of what a session said.
+func (p *Partition) readError(ctx context.Context, err error) error {
+	if _, ok := wire.ReasonOf(err); ok {
+		return err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case record.IsCorrupt(err):
+		return wire.Refuse(wire.Corrupt, "read partition %d: %v", p.o.Partition, err)
+	}
+	return wire.Refuse(wire.Unavailable, "read partition %d: %v", p.o.Partition, err)
+}
+
+// notOpen says why there is no session.
+func (p *Partition) notOpen() error {
+	if err := p.lastErr.Load(); err != nil {
+		return wire.Refuse(wire.Unavailable, "partition %d is not open: %v", p.o.Partition, *err)
+	}
+	return wire.Refuse(wire.Unavailable, "partition %d is being opened", p.o.Partition)
+}
+
+// Ready returns nil if the partition is open, else why it is not.
+func (p *Partition) Ready() error {
+	if p.session.Load() != nil {
+		return nil
+	}
+	return p.notOpen()
+}
+
+// Close refuses new attempts, waits until what is in flight is committed, and
+// ends the session. When ctx ends first, what is in flight stays unanswered.
+// Safe to call more than once; each call returns when all has ended.
+func (p *Partition) Close(ctx context.Context) error {
+	p.once.Do(func() {
+		p.inbox.close(wire.Refuse(wire.ShuttingDown, "partition %d is being closed here", p.o.Partition))
+		close(p.closing)
+		p.stopOpening()
+	})
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+	}
+	p.cancel()
+	<-p.done
+	return fmt.Errorf("close partition %d: %w: what was in flight stays unanswered", p.o.Partition, ctx.Err())
+}
+
+func (p *Partition) isClosing() bool {
+	select {
+	case <-p.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// own is the owner: it opens sessions and serves them until the partition is
+// closed.
+func (p *Partition) own() {
+	defer close(p.done)
+	defer p.cancel()
+	s := newSequencer(p)
+	defer s.searcher.stop()
+	wait := p.o.ReopenFirst
+	for !p.isClosing() {
+		opened := p.o.Now()
+		err := s.open(p.openCtx)
+		if err == nil {
+			err = s.serve()
+		}
+		if p.isClosing() {
+			return
+		}
+		p.lastErr.Store(&err)
+		if p.o.Now().Sub(opened) > p.o.ReopenMax { // it was of use for a while
+			wait = p.o.ReopenFirst
+		}
+		p.o.Logger.Warn("store session is not open", "partition", p.o.Partition, "error", err, "retry_in", wait)
+		if !p.pause(wait) {
+			return
+		}
+		wait = min(2*wait, p.o.ReopenMax)
+	}
+}
+
+// pause waits, and reports false if the partition is being closed.
+func (p *Partition) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.closing:
+		return false
+	}
+}
+
+var errClosing = errors.New("partition is being closed")

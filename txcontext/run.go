@@ -187,7 +187,7 @@ func answered(err error) bool {
 // passing reports whether asking again may help.
 func passing(err error) bool {
 	_, unknown := errors.AsType[*waltz.UnknownError](err)
-	return unknown || errors.Is(err, waltz.ErrUnavailable) || errors.Is(err, waltz.ErrStorageFull)
+	return !errors.Is(err, waltz.ErrClosed) && (unknown || errors.Is(err, waltz.ErrUnavailable) || errors.Is(err, waltz.ErrStorageFull))
 }
 
 // awaitRetry returns nil at the first useful moment to execute again after the

@@ -262,7 +262,7 @@ func TestUnknown(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 2, res.Attempts)
 		}},
-		{"cannot be resolved", []error{waltz.ErrClosed}, func(t *testing.T, res txcontext.Result, err error) {
+		{"cannot be resolved", []error{&waltz.UnknownError{Err: waltz.ErrClosed}}, func(t *testing.T, res txcontext.Result, err error) {
 			require.ErrorIs(t, err, unknown)
 			require.Equal(t, waltz.None, res.ID)
 		}},

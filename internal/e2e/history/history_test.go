@@ -194,12 +194,22 @@ func TestRecordingRoundTrip(t *testing.T) {
 	for _, l := range want.Looks {
 		write(history.Line{Look: &l})
 	}
+	for _, f := range want.Feeds {
+		for _, e := range f.Entries {
+			part := f
+			part.Entries, part.HighWaterMark = []history.Entry{e}, e.ID
+			write(history.Line{Batch: &part})
+		}
+		f.Entries = nil
+		write(history.Line{Batch: &f})
+	}
 	b.WriteString(`{"Begin":{"Name":"torn`)
 
 	var got history.History
 	require.NoError(t, got.Add(&b))
 	require.Equal(t, want.Ops, got.Ops)
 	require.Equal(t, want.Looks, got.Looks)
+	require.Equal(t, want.Feeds, got.Feeds)
 }
 
 func TestRecordingRefuses(t *testing.T) {

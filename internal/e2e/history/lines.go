@@ -12,12 +12,13 @@ import (
 )
 
 // Line is one line of a recording: the beginning of an op, the end of one, or
-// a look. A process writes a line before it calls and another when it has the
+// a look, or a batch of a feed. A process writes a line before it calls and another when it has the
 // answer, so that what it was doing when it was killed is known.
 type Line struct {
 	Begin *Op   `json:",omitempty"` // Returned, Outcome and ID are not set
 	End   *End  `json:",omitempty"`
 	Look  *Look `json:",omitempty"`
+	Batch *Feed `json:",omitempty"` // what a feed gave next; its Mark is where the feed started
 }
 
 // End is how an op ended.
@@ -71,6 +72,8 @@ func (h *History) add(l Line, open map[string]int) error {
 		}
 		delete(open, l.End.Name)
 		h.Ops[i].end(*l.End)
+	case l.Batch != nil:
+		h.addBatch(*l.Batch)
 	case l.Look != nil:
 		h.Looks = append(h.Looks, *l.Look)
 	default:
@@ -80,3 +83,14 @@ func (h *History) add(l Line, open map[string]int) error {
 }
 
 func (o *Op) end(e End) { o.Returned, o.Outcome, o.ID = e.Returned, e.Outcome, e.ID }
+
+// addBatch continues the feed of the same client, partition and start.
+func (h *History) addBatch(b Feed) {
+	for i := range h.Feeds {
+		if f := &h.Feeds[i]; f.Client == b.Client && f.Partition == b.Partition && f.Mark == b.Mark {
+			f.Entries, f.HighWaterMark = append(f.Entries, b.Entries...), b.HighWaterMark
+			return
+		}
+	}
+	h.Feeds = append(h.Feeds, b)
+}

@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/waltz-log/waltz/internal/e2e/history"
+	"github.com/waltz-log/waltz/waltz"
+)
+
+// TestKill9 kills the server over and over while workers append and others
+// read, restarts it at once, and judges the whole history at the end: nothing
+// acknowledged is lost, IDs are dense, once, in real time and over no
+// conflicting lock; every feed is the log (I1, I2, I4, I5, I6, I8).
+func TestKill9(t *testing.T) {
+	rounds, name := sized(5, 50, "rounds")
+	t.Run(name, func(t *testing.T) { kill9(t, rounds) })
+}
+
+func kill9(t *testing.T, rounds int) {
+	const partitions, appenders = 3, 2
+	s := newServer(t, partitions)
+	var jobs []job
+	var workers []*process
+	for i := range appenders {
+		jobs = append(jobs, job{
+			Kind: "append", Name: fmt.Sprint("appender-", i), Log: s.url(),
+			Record: filepath.Join(t.TempDir(), "recording"), Seed: uint64(i), Goroutines: 24,
+		})
+		workers = append(workers, startWorker(t, jobs[i]))
+	}
+	feeds := job{Kind: "feed", Name: "feeder", Log: s.url(), Record: filepath.Join(t.TempDir(), "recording")}
+	feeder := startWorker(t, feeds)
+
+	for round := range rounds {
+		w := workers[round%appenders]
+		have, _ := w.have()
+		w.count(t, len(have)+1+rand.IntN(20)) // progress, so that the next kill hits work
+		s.kill()
+		s.start()
+	}
+	for _, w := range workers {
+		have, _ := w.have()
+		w.count(t, len(have)+5) // it serves after the last kill, too
+		w.finish(t)
+	}
+
+	h := recordings(t, jobs...)
+	h.Logs = s.logs()
+	awaitFeeds(t, feeder, h.Logs)
+	feeder.finish(t)
+	h.Feeds = recordings(t, feeds).Feeds
+	require.Len(t, h.Feeds, 2*partitions)
+	report(t, h)
+	require.NoError(t, h.Check())
+	for p := range partitions {
+		require.NoError(t, history.CheckLinear(h, waltz.Partition(p), 1000, time.Minute))
+	}
+}
+
+// awaitFeeds waits until every feed has said that it is at the end of the log.
+func awaitFeeds(t *testing.T, feeder *process, logs map[waltz.Partition][]history.Entry) {
+	t.Helper()
+	for p, log := range logs {
+		for _, kind := range []string{"all", "some"} {
+			want := fmt.Sprintln("feeder", kind, p, len(log)-1)
+			feeder.line(t, want, func(line string) (string, bool) { return "", line+"\n" == want })
+		}
+	}
+}
+
+// report tells what the history had in it, and refuses one that proves nothing.
+func report(t *testing.T, h *history.History) {
+	t.Helper()
+	count := make(map[history.Outcome]int)
+	for _, o := range h.Ops {
+		count[o.Outcome]++
+	}
+	t.Logf("%d appends: %d committed, %d conflicts, %d stale, %d refused, %d unknown; %d looks",
+		len(h.Ops), count[history.Committed], count[history.Conflict], count[history.Stale], count[history.Refused],
+		count[history.Unknown], len(h.Looks))
+	require.Positive(t, count[history.Committed])
+	require.Positive(t, count[history.Conflict])
+}

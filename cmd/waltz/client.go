@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waltz-log/waltz/waltz"
+)
+
+// logFlags are the flags of every command that talks to a log.
+func logFlags(cmd *cobra.Command) {
+	cmd.Flags().String("log", "", "address of the log: waltz://host:port,... or file:///dir")
+	cmd.Flags().String("cluster", "", "fail unless the log has this cluster key")
+	cmd.Flags().Duration("timeout", 10*time.Second, "how long to wait for the log to answer")
+	need(cmd, "log")
+}
+
+// schemes are the kinds of addresses, beside waltz://, that the commands know.
+func schemes() []waltz.Scheme { return nil }
+
+// checkAddress finds a mistyped scheme before anything is opened.
+func checkAddress(addr string) error {
+	known := []string{"waltz"}
+	for _, s := range schemes() {
+		known = append(known, s.Name)
+	}
+	name, _, found := strings.Cut(addr, "://")
+	for _, k := range known {
+		if found && strings.EqualFold(name, k) {
+			return nil
+		}
+	}
+	return usagef("--log %q has an unknown scheme: want %s://", addr, strings.Join(known, ":// or "))
+}
+
+// dial connects to the log that the flags name.
+func dial(cmd *cobra.Command) (*waltz.Client, error) {
+	addr := cmd.Flag("log").Value.String()
+	if err := checkAddress(addr); err != nil {
+		return nil, err
+	}
+	log, err := logger(cmd)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := withTimeout(cmd)
+	defer cancel()
+	return waltz.Dial(ctx, addr, waltz.WithSchemes(schemes()...), waltz.WithClusterKey(cmd.Flag("cluster").Value.String()), waltz.WithLogger(log))
+}
+
+// withTimeout bounds one exchange with the log.
+func withTimeout(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	timeout, _ := cmd.Flags().GetDuration("timeout")
+	return context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within --timeout %s", timeout))
+}
+
+// onLog does something with the log that the flags name, and closes it.
+func onLog(cmd *cobra.Command, do func(c *waltz.Client) error) error {
+	c, err := dial(cmd)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(c), c.Close())
+}
+
+// partitionFlag adds --partition.
+func partitionFlag(cmd *cobra.Command) {
+	cmd.Flags().Int32("partition", 0, "partition, from 0")
+}
+
+// partition reads --partition.
+func partition(cmd *cobra.Command) (waltz.Partition, error) {
+	p, err := cmd.Flags().GetInt32("partition")
+	if err != nil {
+		return 0, err
+	}
+	if p < 0 {
+		return 0, usagef("--partition %d: partitions are numbered from 0", p)
+	}
+	return waltz.Partition(p), nil
+}

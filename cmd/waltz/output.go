@@ -1,0 +1,56 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+type flag = pflag.Flag
+
+var formats = []string{"table", "json"}
+
+// format returns the output format that the flags ask for.
+func format(cmd *cobra.Command) (string, error) {
+	f, err := cmd.Flags().GetString("output")
+	if err != nil {
+		return "", err
+	}
+	if !slices.Contains(formats, f) {
+		return "", usagef("--output %q: want %s", f, strings.Join(formats, " or "))
+	}
+	return f, nil
+}
+
+// printObject prints a struct with json tags: as one JSON object, or as lines of
+// name and value.
+func printObject(cmd *cobra.Command, v any) error {
+	f, err := format(cmd)
+	if err != nil {
+		return err
+	}
+	if f == "json" {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(v)
+	}
+	return printFields(cmd.OutOrStdout(), reflect.ValueOf(v))
+}
+
+func printFields(out io.Writer, v reflect.Value) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for field, value := range v.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if value.Kind() == reflect.Float64 {
+			fmt.Fprintf(w, "%s\t%.4g\n", name, value.Float())
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%v\n", name, value.Interface())
+	}
+	return w.Flush()
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// run carries out one command line.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return root.ExecuteContext(ctx)
+}
+
+// report tells of an error on stderr and returns the exit code.
+func report(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "waltz:", err)
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// usageError is a mistake in the command line.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "waltz",
+		Short:         "A write-ahead log that keeps microservices consistent",
+		Example:       "  waltz log hwm --log waltz://127.0.0.1:7171",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringP("output", "o", "table", "how results are printed: table or json")
+	root.PersistentFlags().String("log-level", "info", "lowest level logged on stderr: debug, info, warn or error")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	completeWith(root, "output", formats...)
+	completeWith(root, "log-level", "debug", "info", "warn", "error")
+	asGroup(root)
+	root.AddCommand(newLog(), newMigrate(), newBench(), newVersion())
+	addDefaultCommands(root)
+	checkFlagsFirst(root)
+	return root
+}
+
+// addDefaultCommands adds cobra's own commands with the examples they lack.
+func addDefaultCommands(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Example = "  waltz help log append"
+		case "completion":
+			c.Example = "  source <(waltz completion bash)"
+			for _, shell := range c.Commands() {
+				shell.Example = "  waltz completion " + shell.Name()
+			}
+		}
+	}
+}
+
+// checkFlagsFirst makes every command look at the common flags, and at those it
+// needs, before it does anything.
+func checkFlagsFirst(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		checkFlagsFirst(c)
+	}
+	if args := cmd.Args; args != nil {
+		cmd.Args = func(c *cobra.Command, a []string) error {
+			if err := args(c, a); err != nil {
+				return usagef("%w; see %s --help", err, c.CommandPath())
+			}
+			return nil
+		}
+	}
+	cmd.PreRunE = func(c *cobra.Command, _ []string) error {
+		if _, err := format(c); err != nil {
+			return err
+		}
+		if _, err := logger(c); err != nil {
+			return err
+		}
+		return checkNeeded(c)
+	}
+}
+
+const needed = "waltz_needed"
+
+// need marks flags without which the command makes no sense.
+func need(cmd *cobra.Command, flags ...string) {
+	for _, name := range flags {
+		f := cmd.Flag(name)
+		f.Usage += " (required)"
+		f.Annotations = map[string][]string{needed: {"true"}}
+	}
+}
+
+func checkNeeded(cmd *cobra.Command) error {
+	var missing []string
+	cmd.Flags().VisitAll(func(f *flag) {
+		if f.Annotations[needed] != nil && f.Value.String() == "" {
+			missing = append(missing, "--"+f.Name)
+		}
+	})
+	if len(missing) > 0 {
+		return usagef("%s needs %s; see %[1]s --help", cmd.CommandPath(), strings.Join(missing, " and "))
+	}
+	return nil
+}
+
+// asGroup makes a command that only holds others: alone it shows its help, and a
+// sub-command that does not exist is a mistake.
+func asGroup(cmd *cobra.Command) {
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unknown command %q", args[0])
+		}
+		return nil
+	}
+	cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+}
+
+func completeWith(cmd *cobra.Command, flag string, values ...string) {
+	// The error says that the flag is not there, which a test would show.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// logger returns the logger that the flags ask for.
+func logger(cmd *cobra.Command) (*slog.Logger, error) {
+	name, err := cmd.Flags().GetString("log-level")
+	if err != nil {
+		return nil, err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return nil, usagef("--log-level %q: want debug, info, warn or error", name)
+	}
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})), nil
+}

@@ -117,7 +117,7 @@ func (c *Client) encode(a *attempt, p Partition, tx *Transaction) (err error) {
 	// the view it was computed from has applied.
 	a.SentMark = max(ID(c.known[p].Load()), tx.HighWaterMark)
 	a.Body = codec.AppendBody(a.Body[:0], &codec.Transaction{
-		Partition: p, Request: a.request, ClientHWM: tx.HighWaterMark, SentHWM: a.SentMark,
+		Partition: p, Request: a.request, ClientHWM: tx.HighWaterMark,
 		Header: tx.Header, Locks: a.locks, Key: tx.Key, Data: tx.Data,
 	})
 	return nil
@@ -192,7 +192,7 @@ func (c *Client) giveUp(a *attempt, cause error) (ID, error) {
 	state := c.monitor.Abandon(&a.Attempt)
 	unsure := a.Unsure || state == monitor.Sent
 	trouble := c.troubleLocked(a)
-	c.stirHeldLocked()
+	c.stirAllLocked()
 	c.mu.Unlock()
 	if state == monitor.Answered {
 		<-a.wake // it is on its way

@@ -441,3 +441,65 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 	require.NoError(t, c.Close())
 }
+
+// A fresh client's first append to a long log: the server asks for a mark that
+// it can judge, and nothing counts as a resend.
+func TestMarkTooOldIsSentAgain(t *testing.T) {
+	log := newFakeLog(1)
+	log.fill(0, 500, 4)
+	f := log.start(t)
+	f.set(func(f *fake) {
+		f.onAppend = func(t *clientpb.Transaction) *clientpb.Refused {
+			if t.SentHighWaterMark >= 400 {
+				return nil
+			}
+			return &clientpb.Refused{Reason: clientpb.Reason_REASON_MARK_TOO_OLD, TransactionId: 499}
+		}
+	})
+	c := dial(t, f.addr)
+	for want := range ID(2) {
+		id, err := c.Append(testContext(t), 0, Transaction{HighWaterMark: None})
+		require.NoError(t, err)
+		require.Equal(t, 500+want, id)
+	}
+	require.Len(t, f.seen(), 3, "the second append knew the mark")
+	require.False(t, f.seen()[1].Transactions[0].Resend)
+}
+
+// Answers that no correct server gives end the stream, and the appends are sent
+// again.
+func TestHostileAnswers(t *testing.T) {
+	for name, lie := range map[string]func(*clientpb.AppendResponse){
+		"number not sent": func(r *clientpb.AppendResponse) { r.Committed[0].FirstSeq = 7 },
+		"count too high":  func(r *clientpb.AppendResponse) { r.Committed[0].Count = 1 << 31 },
+		"other partition": func(r *clientpb.AppendResponse) { r.Committed[0].Partition = 1 },
+		"negative ID":     func(r *clientpb.AppendResponse) { r.Committed[0].FirstId = -1 },
+		"ID taken before": func(r *clientpb.AppendResponse) { r.Committed[0].FirstId = 0 },
+		"refused for nothing": func(r *clientpb.AppendResponse) {
+			r.Committed, r.Refused = nil, []*clientpb.Refused{{}}
+		},
+		"refused, not sent": func(r *clientpb.AppendResponse) {
+			r.Refused = []*clientpb.Refused{{Seq: 9, Reason: clientpb.Reason_REASON_INVALID}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := newFakeLog(2)
+			log.fill(0, 3, 4)
+			f := log.start(t)
+			c := dial(t, f.addr)
+			_, err := c.HighWaterMark(testContext(t), 0)
+			require.NoError(t, err)
+			f.set(func(f *fake) {
+				f.onGroup = func(_ *clientpb.AppendRequest, r *clientpb.AppendResponse) bool {
+					f.set(func(f *fake) { f.onGroup = nil })
+					lie(r)
+					return true
+				}
+			})
+			id, err := c.Append(testContext(t), 0, Transaction{HighWaterMark: None})
+			require.NoError(t, err)
+			require.Equal(t, ID(3), id)
+			require.Equal(t, 4, log.len(0))
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/waltz/internal/codec"
 	"github.com/waltz-log/waltz/waltz/internal/monitor"
 )
 
@@ -21,6 +22,7 @@ type Client struct {
 	log       *slog.Logger
 	transport Transport
 	cluster   cluster
+	pool      *codec.Pool
 	known     []atomic.Int64 // by partition: highest ID known to be committed
 
 	ctx    context.Context // ends with Close

@@ -51,7 +51,7 @@ func Dial(ctx context.Context, addr string, opts ...Option) (*Client, error) {
 }
 
 func newClient(o options, t Transport) *Client {
-	c := &Client{opts: o, log: o.logger, transport: t, links: map[string]*link{}, ailing: map[Partition]monitor.Reason{}, routed: make(chan struct{})}
+	c := &Client{opts: o, log: o.logger, transport: t, pool: codec.NewPool(), links: map[string]*link{}, ailing: map[Partition]monitor.Reason{}, routed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.router = newRouter(c)
 	c.calls.New = func() any { return newAttempt() }
@@ -86,11 +86,11 @@ func (c *Client) dialServer(addr string) (*grpc.ClientConn, error) {
 		grpc.WithReadBufferSize(ioBuffer),
 		grpc.WithWriteBufferSize(ioBuffer),
 		grpc.WithSharedWriteBuffer(true),
-		experimental.WithBufferPool(codec.Pool()),
+		experimental.WithBufferPool(c.pool),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 		grpc.WithIdleTimeout(0),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec.Codec{}), grpc.MaxCallRecvMsgSize(messageMax), grpc.MaxCallSendMsgSize(messageMax)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec.Codec{Pool: c.pool}), grpc.MaxCallRecvMsgSize(messageMax), grpc.MaxCallSendMsgSize(messageMax)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoffConfig, MinConnectTimeout: connectTimeout}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 	}

@@ -11,6 +11,7 @@ var (
 	ErrTooManyLocks = errors.New("transaction has too many locks")
 	ErrInvalid      = errors.New("transaction is malformed")
 	ErrNoPartition  = errors.New("partition is out of range")
+	ErrOutOfRange   = errors.New("transaction is beyond the log's end")
 	ErrOtherCluster = errors.New("address belongs to another cluster")
 	ErrClosed       = errors.New("client is closed")
 )

@@ -3,19 +3,14 @@ package waltz
 import (
 	"context"
 	"fmt"
-	"runtime"
+	"slices"
 
 	"google.golang.org/grpc"
 
-	"github.com/waltz-log/waltz/internal/mutant"
+	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/proto/clientpb"
-	"github.com/waltz-log/waltz/waltz/internal/codec"
 	"github.com/waltz-log/waltz/waltz/internal/monitor"
 )
-
-// groupBytes is how long a message of appends gets unless one transaction is
-// longer: what fits a 32 KiB buffer (BASELINES §5) with the message's own fields.
-const groupBytes = 32<<10 - 128
 
 // link is the connection to one server and its append stream, shared by all
 // partitions.
@@ -69,244 +64,71 @@ func (l *link) end() {
 	_ = l.conn.Close() // nobody is there to tell
 }
 
-// stirLocked sees to it that what waits is sent: by a stream first, then by the
-// sender unless somebody sends already.
-func (l *link) stirLocked() {
-	switch {
-	case l.lane.Waiting() == 0:
-	case l.stream == nil:
-		notify(l.demand)
-	case !l.sending:
-		notify(l.work)
-	}
-}
-
-// claimLocked makes the caller the one who sends, if there is something to send.
-func (l *link) claimLocked() bool {
-	if l.sending || l.stream == nil || !l.lane.Sendable() {
-		return false
-	}
-	l.sending = true
-	return true
-}
-
-// send is the sender goroutine.
-func (l *link) send() {
-	for {
-		select {
-		case <-l.ctx.Done():
-			return
-		case <-l.work:
-		}
-		runtime.Gosched()
-		l.c.mu.Lock()
-		mine := l.claimLocked()
-		l.c.mu.Unlock()
-		for mine {
-			mine = l.pump()
-			runtime.Gosched()
-		}
-	}
-}
-
-// pump sends one message of what waits. The caller has claimed, and keeps its
-// claim if pump returns true: there is more.
-func (l *link) pump() bool {
-	l.c.mu.Lock()
-	stream := l.stream
-	if stream == nil || !l.lane.Sendable() {
-		l.sending = false
-		l.c.mu.Unlock()
-		return false
-	}
-	var g codec.Group
-	l.fillLocked(&g)
-	l.c.mu.Unlock()
-
-	err := stream.SendMsg(&g) // the receiver learns why, if it fails
-
-	l.c.mu.Lock()
-	defer l.c.mu.Unlock()
-	if err == nil && l.lane.Sendable() {
-		return true
-	}
-	l.sending = false
-	return false
-}
-
-// fillLocked encodes the next message. Bodies are copied here, under the lock:
-// afterwards their attempts may be answered, and used for something else.
-func (l *link) fillLocked(g *codec.Group) {
-	first, group := l.lane.Next(groupBytes)
-	size := 0
-	for _, a := range group {
-		size += len(a.Body) + 8
-	}
-	key := ""
-	if l.first {
-		key, l.first = l.c.cluster.key, false
-	}
-	g.Begin(size, first, key)
-	for _, a := range group {
-		if a.Unsure && mutant.On("resend-with-new-request-id") {
-			codec.ChangeRequest(a.Body, newRequestID())
-		}
-		g.Add(a.Body, a.Unsure)
-	}
-}
-
-// receive is the goroutine that opens streams when they are wanted and takes
-// the answers.
-func (l *link) receive() {
-	b := newBackOff()
-	b.Reset()
-	for {
-		select {
-		case <-l.ctx.Done():
-			return
-		case <-l.demand:
-		}
-		answered, err := l.runStream()
-		if l.ctx.Err() != nil {
-			return
-		}
-		l.c.router.kick()
-		if answered {
-			b.Reset()
-		}
-		l.c.log.Warn("append stream broken", "server", l.addr, "err", err)
-		if pause(l.ctx, b) != nil {
-			return
-		}
-		l.c.mu.Lock()
-		l.stirLocked()
-		l.c.mu.Unlock()
-	}
-}
-
-// runStream opens a stream and takes answers until it breaks.
-func (l *link) runStream() (answered bool, err error) {
-	ctx, cancel := context.WithCancel(l.ctx)
-	defer cancel()
-	stream, err := l.conn.NewStream(ctx, &clientpb.Waltz_ServiceDesc.Streams[0], clientpb.Waltz_Append_FullMethodName)
+// openAppend opens a stream of appends.
+func (l *link) openAppend(ctx context.Context) (grpc.ClientStream, error) {
+	stream, err := l.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, clientpb.Waltz_Append_FullMethodName)
 	if err != nil {
-		err = fmt.Errorf("connect to %s: %w", l.addr, statusError(err))
-		l.c.mu.Lock()
-		l.trouble = err
-		l.c.mu.Unlock()
-		return false, err
+		return nil, callError(err)
 	}
-	l.opened(stream)
-	answered, err = l.takeAnswers(stream)
-	err = fmt.Errorf("appends to %s: %w", l.addr, statusError(err))
-	l.broken(err)
-	return answered, err
+	return stream, nil
 }
 
-func (l *link) opened(stream grpc.ClientStream) {
-	l.c.mu.Lock()
-	l.stream, l.first, l.trouble = stream, true, nil
-	l.lane.Open()
-	l.stirLocked()
-	l.c.mu.Unlock()
-	l.c.log.Info("append stream open", "server", l.addr)
-	if hook := l.c.opts.hooks.Connected; hook != nil {
-		hook(l.addr)
+// subscribe opens a feed above a mark.
+func (l *link) subscribe(ctx context.Context, o *SubscribeOptions, mark ID) (grpc.ClientStream, error) {
+	r := &clientpb.SubscribeRequest{Partition: int32(o.Partition), HighWaterMark: int64(mark), ClusterKey: l.c.cluster.key}
+	switch {
+	case o.HeadersOnly:
+		r.Data = clientpb.DataMode_DATA_MODE_NONE
+	case o.Headers != nil:
+		r.Data = clientpb.DataMode_DATA_MODE_FILTERED
+		for _, h := range slices.Compact(slices.Sorted(slices.Values(o.Headers))) {
+			r.Headers = append(r.Headers, int32(h))
+		}
 	}
+	return l.openStream(ctx, clientpb.Waltz_Subscribe_FullMethodName, r)
 }
 
-// broken takes what was unanswered back, to be sent again (I4).
-func (l *link) broken(err error) {
-	l.c.mu.Lock()
-	out := l.lane.Out()
-	l.stream, l.trouble = nil, err
-	l.lane.Break()
-	l.c.stirHeldLocked()
-	l.c.mu.Unlock()
-	if hook := l.c.opts.hooks.Disconnected; hook != nil && l.ctx.Err() == nil {
-		hook(l.addr, out, err)
-	}
+// readRange opens a read of first..last.
+func (l *link) readRange(ctx context.Context, p Partition, first, last ID) (grpc.ClientStream, error) {
+	return l.openStream(ctx, clientpb.Waltz_Read_FullMethodName, &clientpb.ReadRequest{
+		Partition: int32(p), ClusterKey: l.c.cluster.key, First: int64(first), Last: int64(last),
+	})
 }
 
-// intake is what one message of answers leads to, once the lock is free.
-type intake struct {
-	in    codec.Answers
-	woken []*attempt
-	news  []news
+// readIDs opens a read of single transactions.
+func (l *link) readIDs(ctx context.Context, p Partition, ids []int64) (grpc.ClientStream, error) {
+	return l.openStream(ctx, clientpb.Waltz_Read_FullMethodName, &clientpb.ReadRequest{
+		Partition: int32(p), ClusterKey: l.c.cluster.key, Ids: ids,
+	})
 }
 
-// news is a partition that began to refuse for now, or that serves again.
-type news struct {
-	partition Partition
-	outcome   monitor.Outcome
+// openStream starts a call with one request and a stream of answers.
+func (l *link) openStream(ctx context.Context, method string, request any) (grpc.ClientStream, error) {
+	stream, err := l.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method)
+	if err != nil {
+		return nil, callError(err)
+	}
+	if err := stream.SendMsg(request); err != nil {
+		return nil, callError(err)
+	}
+	if err := stream.CloseSend(); err != nil {
+		return nil, callError(err)
+	}
+	return stream, nil
 }
 
-func (l *link) takeAnswers(stream grpc.ClientStream) (answered bool, err error) {
-	var t intake
-	for {
-		if err := stream.RecvMsg(&t.in); err != nil {
-			return answered, err
-		}
-		err := l.take(&t)
-		for i, a := range t.woken {
-			notify(a.wake)
-			t.woken[i] = nil
-		}
-		for _, n := range t.news {
-			l.c.tell(n)
-		}
-		if err != nil {
-			return answered, err
-		}
-		answered = true
+func (l *link) highWaterMark(ctx context.Context, p Partition) (ID, error) {
+	r, err := l.api.HighWaterMark(ctx, &clientpb.HighWaterMarkRequest{Partition: int32(p), ClusterKey: l.c.cluster.key})
+	if err != nil {
+		return None, callError(err)
 	}
+	return ID(r.GetHighWaterMark()), nil
 }
 
-// take books one message of answers.
-func (l *link) take(t *intake) error {
-	t.woken, t.news = t.woken[:0], t.news[:0]
-	l.c.mu.Lock()
-	defer l.c.mu.Unlock()
-	held := l.c.monitor.Held()
-	err := l.bookLocked(t)
-	for _, a := range l.c.monitor.TakeDone() {
-		t.woken = append(t.woken, a.Shell.(*attempt))
+func (l *link) at(ctx context.Context, p Partition, t txn.Timestamp) (ID, error) {
+	r, err := l.api.At(ctx, &clientpb.AtRequest{Partition: int32(p), ClusterKey: l.c.cluster.key, TimeUs: int64(t)})
+	if err != nil {
+		return None, callError(err)
 	}
-	if held > 0 {
-		l.c.stirHeldLocked()
-	}
-	return err
-}
-
-func (l *link) bookLocked(t *intake) error {
-	for i := range t.in.Committed {
-		r := &t.in.Committed[i]
-		if err := l.lane.Committed(r.FirstSeq, r.Count, r.Partition, r.FirstID); err != nil {
-			return err
-		}
-		if r.Count > 0 {
-			l.c.learn(r.Partition, r.FirstID+ID(r.Count)-1)
-			t.news = l.c.servesLocked(r.Partition, t.news)
-		}
-	}
-	for i := range t.in.Refused {
-		o := outcomeOf(&t.in.Refused[i])
-		p, err := l.lane.Refused(t.in.Refused[i].Seq, o)
-		if err != nil {
-			return err
-		}
-		if o.Reason.ForNow() {
-			l.c.router.kick()
-			t.news = l.c.ailsLocked(p, o, t.news)
-		}
-	}
-	return nil
-}
-
-// stirHeldLocked sends what was let in because something left; it may be of any
-// server.
-func (c *Client) stirHeldLocked() {
-	for _, l := range c.links {
-		l.stirLocked()
-	}
+	return ID(r.GetTransactionId()), nil
 }

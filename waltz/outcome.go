@@ -7,53 +7,83 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/waltz-log/waltz/waltz/internal/codec"
+	"github.com/waltz-log/waltz/internal/wire"
 	"github.com/waltz-log/waltz/waltz/internal/monitor"
 )
 
-func outcomeOf(r *codec.Refused) monitor.Outcome {
-	reason := monitor.Reason(255) // of a newer contract
-	if r.Reason >= 0 && r.Reason <= int32(monitor.ShuttingDown) {
-		reason = monitor.Reason(r.Reason)
-	}
-	return monitor.Outcome{Reason: reason, ID: r.TransactionID, Limit: r.Limit, Message: r.Message}
-}
-
-// outcome is the one table from a server's answer to what Append returns.
+// outcome turns a server's answer into what Append returns.
 func outcome(p Partition, o monitor.Outcome) (ID, error) {
-	switch o.Reason {
-	case monitor.Accepted:
+	switch wire.Reason(o.Reason) {
+	case 0:
 		return o.ID, nil
-	case monitor.LockConflict:
+	case wire.LockConflict:
 		return None, &LockConflictError{Partition: p, TransactionID: o.ID}
-	case monitor.Stale:
+	case wire.Stale:
 		return None, &StaleError{Partition: p, Floor: o.ID}
-	case monitor.TooLarge:
-		return None, refusal(ErrTooLarge, o)
-	case monitor.TooManyLocks:
-		return None, refusal(ErrTooManyLocks, o)
-	case monitor.Invalid:
-		return None, refusal(ErrInvalid, o)
-	case monitor.NoPartition:
-		return None, refusal(ErrNoPartition, o)
-	case monitor.OtherCluster:
-		return None, refusal(ErrOtherCluster, o)
-	case monitor.StorageFull:
-		return None, refusal(ErrStorageFull, o)
-	case monitor.Unavailable, monitor.NotOwner, monitor.ShuttingDown:
-		return None, refusal(ErrUnavailable, o)
 	}
-	return None, refusal(errors.New("server refuses for a reason that this client doesn't know"), o)
-}
-
-func refusal(err error, o monitor.Outcome) error {
+	err := kindOf(wire.Reason(o.Reason))
 	if o.Limit > 0 {
 		err = fmt.Errorf("%w: the log takes %d", err, o.Limit)
 	}
 	if o.Message != "" {
 		err = fmt.Errorf("%w: %s", err, o.Message)
 	}
+	return None, err
+}
+
+// kindOf is the one table from a server's reason to the error that a caller
+// tests for.
+func kindOf(r wire.Reason) error {
+	switch r {
+	case wire.TooLarge:
+		return ErrTooLarge
+	case wire.TooManyLocks:
+		return ErrTooManyLocks
+	case wire.Invalid:
+		return ErrInvalid
+	case wire.NoPartition:
+		return ErrNoPartition
+	case wire.OtherCluster:
+		return ErrOtherCluster
+	case wire.StorageFull:
+		return ErrStorageFull
+	case wire.Corrupt:
+		return ErrCorrupt
+	case wire.OutOfRange:
+		return ErrOutOfRange
+	case wire.NotOwner, wire.Unavailable, wire.ShuttingDown, wire.MarkTooOld:
+		return ErrUnavailable
+	}
+	return fmt.Errorf("server refuses for a reason that this client doesn't know: %v", r)
+}
+
+// errNotWaltz is the answer of a server that speaks something else.
+var errNotWaltz = errors.New("not a Waltz server, or one of another version")
+
+// callError turns the error of an RPC into the client's.
+func callError(err error) error {
+	if status.Code(err) == codes.Unimplemented {
+		return fmt.Errorf("%w: %w", errNotWaltz, err)
+	}
+	err = wire.FromStatus(err)
+	var refused *wire.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	_, err = outcome(0, monitor.Outcome{
+		Reason: monitor.Reason(refused.Reason), ID: refused.TransactionID, Limit: refused.Limit, Message: refused.Message,
+	})
 	return err
+}
+
+// forGood reports errors of a read that asking again doesn't cure.
+func forGood(err error) bool {
+	for _, e := range []error{ErrCorrupt, ErrInvalid, ErrNoPartition, ErrOutOfRange, ErrOtherCluster, ErrClosed, errNotWaltz} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func noPartition(p Partition, partitions int) error {
@@ -76,35 +106,4 @@ func withTrouble(cause, trouble error) error {
 // again is the same unknown after another wait ended.
 func (e *UnknownError) again(cause error) error {
 	return &UnknownError{Partition: e.Partition, RequestID: e.RequestID, Err: cause, attempt: e.attempt}
-}
-
-// statusError turns an RPC's error into the client's, keeping its text.
-func statusError(err error) error {
-	s, ok := status.FromError(err)
-	if !ok {
-		return err
-	}
-	kind := kindOf(s.Code())
-	if kind == nil {
-		return err
-	}
-	return fmt.Errorf("%w: %s", kind, s.Message())
-}
-
-func kindOf(code codes.Code) error {
-	switch code {
-	case codes.Unavailable:
-		return ErrUnavailable
-	case codes.ResourceExhausted:
-		return ErrStorageFull
-	case codes.DataLoss:
-		return ErrCorrupt
-	case codes.InvalidArgument:
-		return ErrInvalid
-	case codes.NotFound, codes.OutOfRange:
-		return ErrNoPartition
-	case codes.FailedPrecondition:
-		return ErrOtherCluster
-	}
-	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/waltz-log/waltz/internal/txn"
-	"github.com/waltz-log/waltz/proto/clientpb"
 )
 
 // HighWaterMark returns the ID of the last committed transaction, [None] if there
@@ -14,12 +13,9 @@ import (
 func (c *Client) HighWaterMark(ctx context.Context, p Partition) (ID, error) {
 	mark := None
 	err := c.retry(ctx, p, func(ctx context.Context, l *link) error {
-		r, err := l.api.HighWaterMark(ctx, &clientpb.HighWaterMarkRequest{Partition: int32(p), ClusterKey: c.cluster.key})
-		if err != nil {
-			return statusError(err)
-		}
-		mark = ID(r.GetHighWaterMark())
-		return nil
+		var err error
+		mark, err = l.highWaterMark(ctx, p)
+		return err
 	})
 	if err != nil {
 		return None, fmt.Errorf("high-water mark of partition %d: %w", p, err)
@@ -33,12 +29,9 @@ func (c *Client) HighWaterMark(ctx context.Context, p Partition) (ID, error) {
 func (c *Client) At(ctx context.Context, p Partition, t time.Time) (ID, error) {
 	id := None
 	err := c.retry(ctx, p, func(ctx context.Context, l *link) error {
-		r, err := l.api.At(ctx, &clientpb.AtRequest{Partition: int32(p), ClusterKey: c.cluster.key, TimeUs: timeUp(t)})
-		if err != nil {
-			return statusError(err)
-		}
-		id = ID(r.GetTransactionId())
-		return nil
+		var err error
+		id, err = l.at(ctx, p, timeUp(t))
+		return err
 	})
 	if err != nil {
 		return None, fmt.Errorf("find %s in partition %d: %w", t.Format(time.RFC3339Nano), p, err)
@@ -48,10 +41,10 @@ func (c *Client) At(ctx context.Context, p Partition, t time.Time) (ID, error) {
 
 // timeUp rounds up to the resolution of timestamps: what was committed in the
 // microsecond that t lies in, but before t, is not at or after it.
-func timeUp(t time.Time) int64 {
+func timeUp(t time.Time) txn.Timestamp {
 	us := txn.TimestampOf(t)
 	if us.Time().Before(t) {
 		us++
 	}
-	return int64(us)
+	return us
 }

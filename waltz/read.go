@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/waltz-log/waltz/proto/clientpb"
 	"github.com/waltz-log/waltz/waltz/internal/codec"
 )
 
@@ -43,7 +42,12 @@ func (c *Client) read(ctx context.Context, p Partition, first, last ID, yield fu
 		if stopped || d.last >= last {
 			return nil
 		}
-		err := c.readStream(ctx, l, &clientpb.ReadRequest{First: int64(d.last + 1), Last: int64(last)}, &d, keep)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := l.readRange(ctx, p, d.last+1, last)
+		if err == nil {
+			err = takeFrames(stream, &d, last, keep)
+		}
 		if err == nil && !stopped && d.last < last {
 			return fmt.Errorf("%w: the server stopped at transaction %d of %d", ErrUnavailable, d.last, last)
 		}
@@ -53,32 +57,22 @@ func (c *Client) read(ctx context.Context, p Partition, first, last ID, yield fu
 
 func always(Header) bool { return true }
 
-// readStream takes one Read until it ends or keep returns false.
-func (c *Client) readStream(ctx context.Context, l *link, r *clientpb.ReadRequest, d *decoder, keep func(Committed) bool) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	r.Partition, r.ClusterKey = int32(d.partition), c.cluster.key
-	stream, err := openStream(ctx, l, clientpb.Waltz_Read_FullMethodName, r)
-	if err != nil {
-		return err
-	}
-	return takeFrames(stream, r, d, keep)
-}
-
-func takeFrames(stream grpc.ClientStream, r *clientpb.ReadRequest, d *decoder, keep func(Committed) bool) error {
+// takeFrames takes one read until it ends or keep returns false. If last isn't
+// None, what comes is dense and ends with last.
+func takeFrames(stream grpc.ClientStream, d *decoder, last ID, keep func(Committed) bool) error {
 	var in codec.Chunk
 	for {
 		if err := stream.RecvMsg(&in); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return statusError(err)
+			return callError(err)
 		}
 		ahead := *d
 		transactions, err := ahead.decode(in.Frame)
 		if err != nil {
 			return err
 		}
-		if len(r.Ids) == 0 && (ahead.gap || ahead.last > ID(r.Last)) {
+		if last != None && (ahead.gap || ahead.last > last) {
 			return fmt.Errorf("server breaks the read: after transaction %d came %d up to %d", d.last, len(transactions), ahead.last)
 		}
 		for i := range transactions {
@@ -125,7 +119,12 @@ func (c *Client) fetch(ctx context.Context, p Partition, ids []ID, out []Committ
 	}
 	err := c.retry(ctx, p, func(ctx context.Context, l *link) error {
 		d := decoder{partition: p, last: None, wanted: always}
-		err := c.readStream(ctx, l, &clientpb.ReadRequest{Ids: rest}, &d, keep)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := l.readIDs(ctx, p, rest)
+		if err == nil {
+			err = takeFrames(stream, &d, None, keep)
+		}
 		if err == nil && wrong == nil && len(rest) > 0 {
 			return fmt.Errorf("%w: transaction %d is not there", ErrInvalid, rest[0])
 		}

@@ -65,12 +65,17 @@ func (r *router) start(ctx context.Context) error {
 		if err == nil {
 			r.c.adopt(d)
 			if err = r.install(d, addr); err == nil {
+				r.quiet = false
 				r.c.spawn(r.run)
 				return nil
 			}
 		}
-		if errors.Is(err, ErrOtherCluster) {
+		if errors.Is(err, ErrOtherCluster) || errors.Is(err, errNotWaltz) {
 			return err
+		}
+		if !r.quiet {
+			r.quiet = true
+			r.c.log.Warn("no server answers yet", "err", err)
 		}
 		if pause(ctx, b) != nil {
 			return fmt.Errorf("%w (last trouble: %w)", ctx.Err(), err)
@@ -159,7 +164,7 @@ func (r *router) askOne(ctx context.Context, addr string) (*clientpb.DescribeRes
 	defer done()
 	d, err := api.Describe(ctx, &clientpb.DescribeRequest{})
 	if err != nil {
-		return nil, fmt.Errorf("describe log at %s: %w", addr, statusError(err))
+		return nil, fmt.Errorf("describe log at %s: %w", addr, callError(err))
 	}
 	if err := r.checkDescription(d); err != nil {
 		return nil, fmt.Errorf("describe log at %s: %w", addr, err)

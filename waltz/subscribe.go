@@ -2,15 +2,10 @@ package waltz
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
-	"google.golang.org/grpc"
-
 	"github.com/waltz-log/waltz/internal/mutant"
-	"github.com/waltz-log/waltz/proto/clientpb"
 	"github.com/waltz-log/waltz/waltz/internal/codec"
 )
 
@@ -189,16 +184,6 @@ func (s *Subscription) interrupted(err error) {
 	}
 }
 
-// forGood reports errors that asking again doesn't cure.
-func forGood(err error) bool {
-	for _, e := range []error{ErrCorrupt, ErrInvalid, ErrNoPartition, ErrOtherCluster, ErrClosed} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
 func (s *Subscription) fail(err error) {
 	s.mu.Lock()
 	s.err = err
@@ -214,48 +199,19 @@ func (s *Subscription) receive() error {
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	stream, err := openStream(ctx, l, clientpb.Waltz_Subscribe_FullMethodName, s.request())
+	stream, err := l.subscribe(ctx, &s.o, s.mark)
 	if err != nil {
 		return err
 	}
 	var in codec.Chunk
 	for {
 		if err := stream.RecvMsg(&in); err != nil {
-			return statusError(err)
+			return callError(err)
 		}
 		if err := s.arrive(&in); err != nil {
 			return err
 		}
 	}
-}
-
-func (s *Subscription) request() *clientpb.SubscribeRequest {
-	r := &clientpb.SubscribeRequest{
-		Partition: int32(s.o.Partition), HighWaterMark: int64(s.mark), ClusterKey: s.c.cluster.key,
-	}
-	switch {
-	case s.o.HeadersOnly:
-		r.Data = clientpb.DataMode_DATA_MODE_NONE
-	case s.headers != nil:
-		r.Data = clientpb.DataMode_DATA_MODE_FILTERED
-		for h := range s.headers {
-			r.Headers = append(r.Headers, int32(h))
-		}
-		slices.Sort(r.Headers)
-	}
-	return r
-}
-
-// openStream starts an RPC with one request and a stream of answers.
-func openStream(ctx context.Context, l *link, method string, request any) (grpc.ClientStream, error) {
-	stream, err := l.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method)
-	if err != nil {
-		return nil, statusError(err)
-	}
-	if err := stream.SendMsg(request); err != nil {
-		return nil, statusError(err)
-	}
-	return stream, statusError(stream.CloseSend())
 }
 
 // arrive verifies what came and holds it for Next, once there is space.

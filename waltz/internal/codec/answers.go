@@ -4,6 +4,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/waltz/internal/monitor"
 )
 
 // Committed is a range of transactions that were committed.
@@ -16,11 +17,8 @@ type Committed struct {
 
 // Refused is one transaction that was not.
 type Refused struct {
-	Seq           uint64
-	Reason        int32
-	TransactionID txn.ID
-	Message       string
-	Limit         int64
+	Seq     uint64
+	Outcome monitor.Outcome
 }
 
 // Answers is a received AppendResponse. Receiving into it again reuses it.
@@ -68,13 +66,13 @@ func (a *Answers) decodeRefused(b []byte) error {
 		case 1:
 			r.Seq = value
 		case 2:
-			r.Reason = int32(value)
+			r.Outcome.Reason = monitor.Reason(value)
 		case 3:
-			r.TransactionID = txn.ID(value)
+			r.Outcome.ID = txn.ID(value)
 		case 4:
-			r.Message = string(bytes)
+			r.Outcome.Message = string(bytes)
 		case 5:
-			r.Limit = int64(value)
+			r.Outcome.Limit = int64(value)
 		}
 		return nil
 	})

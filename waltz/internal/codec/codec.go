@@ -18,9 +18,8 @@ import (
 // errMalformed is returned for what is not protobuf of the expected shape.
 var errMalformed = errors.New("malformed message")
 
-// Codec implements grpc's encoding.CodecV2 under the name of its proto codec.
-// It has no state.
-type Codec struct{}
+// Codec implements gRPC's encoding.CodecV2 under the name of its protobuf codec.
+type Codec struct{ Pool *Pool }
 
 var _ encoding.CodecV2 = Codec{}
 
@@ -38,10 +37,10 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 }
 
 // Unmarshal decodes data into v.
-func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
+func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch m := v.(type) {
 	case *Answers:
-		buf := data.MaterializeToBuffer(Pool())
+		buf := data.MaterializeToBuffer(c.Pool)
 		defer buf.Free()
 		return m.decode(buf.ReadOnlyData())
 	case *Chunk:

@@ -38,14 +38,13 @@ type Transaction struct {
 	Partition txn.Partition
 	Request   txn.RequestID
 	ClientHWM txn.ID
-	SentHWM   txn.ID
 	Header    txn.Header
 	Locks     []txn.Lock
 	Key       string
 	Data      []byte
 }
 
-// AppendBody encodes a transaction behind dst, without a resend mark.
+// AppendBody encodes a transaction behind dst, but for what Group.Add adds.
 func AppendBody(dst []byte, t *Transaction) []byte {
 	dst = protowire.AppendVarint(append(dst, tagPartition), uint64(t.Partition))
 	dst = append(dst, tagRequestHi)
@@ -53,7 +52,6 @@ func AppendBody(dst []byte, t *Transaction) []byte {
 	dst = append(dst, tagRequestLo)
 	dst = binary.LittleEndian.AppendUint64(dst, binary.BigEndian.Uint64(t.Request[8:]))
 	dst = protowire.AppendVarint(append(dst, tagClientHWM), protowire.EncodeZigZag(int64(t.ClientHWM)))
-	dst = protowire.AppendVarint(append(dst, tagSentHWM), protowire.EncodeZigZag(int64(t.SentHWM)))
 	dst = protowire.AppendVarint(append(dst, tagHeader), protowire.EncodeZigZag(int64(t.Header)))
 	for mode := txn.LockRead; mode <= txn.LockAppend; mode++ {
 		dst = appendLocks(dst, t.Locks, mode)
@@ -83,7 +81,7 @@ func appendLocks(dst []byte, locks []txn.Lock, mode txn.LockMode) []byte {
 	return dst
 }
 
-// BodySize bounds the length of an encoded body.
+// BodySize bounds the length of an encoded body with its framing.
 func BodySize(locks int, key string, data []byte) int {
 	return 80 + 8*locks + len(key) + len(data)
 }
@@ -97,13 +95,16 @@ func ChangeRequest(body []byte, id txn.RequestID) {
 }
 
 // Group is one AppendRequest under construction. Sending it hands its buffer to
-// grpc; begin the next one with Begin.
-type Group struct{ buf *[]byte }
+// gRPC; begin the next one with Begin.
+type Group struct {
+	Pool *Pool
+	buf  *[]byte
+}
 
 // Begin starts a message of about that many bytes. clusterKey is for the first
 // message of a stream.
 func (g *Group) Begin(size int, firstSeq uint64, clusterKey string) {
-	g.buf = Pool().Get(size + 32 + len(clusterKey))
+	g.buf = g.Pool.Get(size + 32 + len(clusterKey))
 	b := protowire.AppendVarint(append((*g.buf)[:0], tagFirstSeq), firstSeq)
 	if clusterKey != "" {
 		b = protowire.AppendString(append(b, tagClusterKey), clusterKey)
@@ -111,14 +112,21 @@ func (g *Group) Begin(size int, firstSeq uint64, clusterKey string) {
 	*g.buf = b
 }
 
-// Add copies a body into the message.
-func (g *Group) Add(body []byte, resend bool) {
-	size := len(body)
+// Framing bounds what a message has for a transaction besides its body.
+const Framing = 6 + 11 + 2
+
+// Add copies a body into the message, with what may differ from one sending to
+// the next: the ID that it can only be committed above, and whether an answer was
+// lost.
+func (g *Group) Add(body []byte, sentHWM txn.ID, resend bool) {
+	mark := protowire.EncodeZigZag(int64(sentHWM))
+	size := len(body) + 1 + protowire.SizeVarint(mark)
 	if resend {
 		size += 2
 	}
 	b := protowire.AppendVarint(append(*g.buf, tagTransactions), uint64(size))
 	b = append(b, body...)
+	b = protowire.AppendVarint(append(b, tagSentHWM), mark)
 	if resend {
 		b = append(b, tagResend, 1)
 	}
@@ -129,5 +137,5 @@ func (g *Group) Add(body []byte, resend bool) {
 func (g *Group) take() mem.BufferSlice {
 	buf := g.buf
 	g.buf = nil
-	return mem.BufferSlice{mem.NewBuffer(buf, Pool())}
+	return mem.BufferSlice{mem.NewBuffer(buf, g.Pool)}
 }

@@ -7,25 +7,24 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// Pool returns the process's pool of message buffers, in sizes that are powers
-// of two from 2 KiB to 1 MiB. grpc's default pool has none between 32 KiB and 1 MiB
-// and clears what it hands out, so that a frame of 40 KiB costs the clearing of 1
-// MiB (BASELINES §5); whoever takes a buffer here writes all of it.
-func Pool() mem.BufferPool { return pool }
+// Pool holds message buffers of sizes that are powers of two from 2 KiB to 1
+// MiB. gRPC's own pool has none between 32 KiB and 1 MiB and clears what it hands
+// out, so that a frame of 40 KiB costs the clearing of a whole MiB; whoever takes a
+// buffer here writes all of it. Make it with NewPool.
+type Pool struct {
+	sized [maxBits - minBits + 1]sync.Pool
+}
+
+var _ mem.BufferPool = (*Pool)(nil)
 
 const (
 	minBits = 11
 	maxBits = 20
 )
 
-var pool = newBuffers()
-
-type buffers struct {
-	sized [maxBits - minBits + 1]sync.Pool
-}
-
-func newBuffers() *buffers {
-	p := new(buffers)
+// NewPool makes an empty pool.
+func NewPool() *Pool {
+	p := new(Pool)
 	for i := range p.sized {
 		size := 1 << (minBits + i)
 		p.sized[i].New = func() any { b := make([]byte, size); return &b }
@@ -34,7 +33,7 @@ func newBuffers() *buffers {
 }
 
 // Get returns a buffer of that length with any content.
-func (p *buffers) Get(length int) *[]byte {
+func (p *Pool) Get(length int) *[]byte {
 	i := max(0, bits.Len(uint(max(length, 1)-1))-minBits)
 	if i >= len(p.sized) {
 		b := make([]byte, length)
@@ -46,7 +45,7 @@ func (p *buffers) Get(length int) *[]byte {
 }
 
 // Put takes a buffer back; those of other sizes are left to the collector.
-func (p *buffers) Put(b *[]byte) {
+func (p *Pool) Put(b *[]byte) {
 	i := bits.Len(uint(cap(*b))) - 1 - minBits
 	if i < 0 || i >= len(p.sized) || cap(*b) != 1<<(minBits+i) {
 		return

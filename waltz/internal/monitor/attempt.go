@@ -17,22 +17,16 @@ const (
 )
 
 // Reason is why a server refused, numbered as in the wire contract.
-type Reason uint8
+type Reason int32
 
-// The reasons of the wire contract.
+// The reasons that make a difference here; any other is for good.
 const (
 	Accepted     Reason = 0 // not refused
-	LockConflict Reason = 1
-	Stale        Reason = 2
-	TooLarge     Reason = 3
-	TooManyLocks Reason = 4
-	Invalid      Reason = 5
-	NoPartition  Reason = 6
 	NotOwner     Reason = 7
 	Unavailable  Reason = 8
 	StorageFull  Reason = 9
-	OtherCluster Reason = 10
 	ShuttingDown Reason = 11
+	MarkTooOld   Reason = 12 // SentMark is; ID is one that will do
 )
 
 // ForNow reports whether a refusal passes, so that the attempt is sent again.
@@ -51,14 +45,14 @@ func (r Reason) harmless() bool { return r != Unavailable }
 // Outcome is a server's answer to an attempt.
 type Outcome struct {
 	Reason  Reason // Accepted: committed as ID
-	ID      txn.ID // committed: its own; LockConflict: the cause; Stale: the floor
+	ID      txn.ID // committed: its own; refused: the one that the reason speaks of
 	Limit   int64  // what is allowed, for the reasons that are limits
 	Message string // what to do, in the server's words
 }
 
-// Attempt is one append under one request ID. Partition, Body, SentMark and
-// Shell are the caller's and don't change while it is in the books; the rest
-// is read only.
+// Attempt is one append under one request ID. Partition, Body and Shell are
+// the caller's and don't change while it is in the books; SentMark is the
+// caller's to begin with; the rest is read only.
 type Attempt struct {
 	Partition txn.Partition
 	Body      []byte // encoded, with the request ID, without the resend mark
@@ -82,8 +76,8 @@ func (a *Attempt) Reset() { *a = Attempt{Body: a.Body[:0], Shell: a.Shell} }
 // size is what an attempt takes of the byte limits: its body and what frames it.
 func (a *Attempt) size() int { return len(a.Body) + framing }
 
-// framing bounds the bytes around a body in a message: tag, length, resend mark.
-const framing = 8
+// framing bounds the bytes around a body in a message: codec.Framing.
+const framing = 19
 
 // list is a queue of attempts with removal from anywhere, which is what keeps
 // it bounded by the callers that still wait.

@@ -129,7 +129,9 @@ func (l *Lane) Refused(seq uint64, o Outcome) (txn.Partition, error) {
 	switch {
 	case o.Reason == Accepted:
 		return 0, violation("number %d was refused without a reason", seq)
-	case o.Reason.ForNow():
+	case o.Reason == MarkTooOld && !a.Unsure && o.ID > a.SentMark:
+		l.remark(seq, a, o.ID)
+	case o.Reason.ForNow(), o.Reason == MarkTooOld:
 		l.park(seq, a, o)
 	default:
 		l.answer(seq, a, o)
@@ -168,6 +170,19 @@ func (l *Lane) answer(seq uint64, a *Attempt, o Outcome) {
 	a.Outcome = o
 	l.monitor.leave(a, Answered)
 	l.monitor.done = append(l.monitor.done, a)
+}
+
+// remark sends an attempt again at once as if for the first time: the server did
+// nothing, and no answer of an earlier send is outstanding.
+func (l *Lane) remark(seq uint64, a *Attempt, mark txn.ID) {
+	l.clear(seq)
+	a.SentMark = mark
+	if a.abandoned {
+		l.monitor.leave(a, Dropped)
+		return
+	}
+	a.State = Waiting
+	l.monitor.queueOf(a).pushFront(a)
 }
 
 // park keeps an attempt for Release. A refusal says nothing about sends before

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -64,6 +65,16 @@ func (r Reason) String() string {
 		}
 	}
 	return fmt.Sprintf("reason(%d)", int32(r))
+}
+
+// Label returns the reason as metrics name it, say lock_conflict; "" if it is
+// not of this contract.
+func (r Reason) Label() string {
+	name, ok := clientpb.Reason_name[int32(r)]
+	if !ok {
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(name, "REASON_"))
 }
 
 func (r Reason) code() codes.Code {

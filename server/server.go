@@ -1,0 +1,189 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/internal/wire"
+	"github.com/waltz-log/waltz/proto/clientpb"
+	"github.com/waltz-log/waltz/server/internal/feed"
+	"github.com/waltz-log/waltz/server/internal/partition"
+	"github.com/waltz-log/waltz/server/internal/store"
+)
+
+// Server owns partitions and serves clients. Make it with New. All methods may
+// be called concurrently, and Start and Stop more than once.
+type Server struct {
+	o     Options
+	cache *feed.Cache
+
+	mu struct {
+		sync.RWMutex
+		started, stopped bool
+		partitions       []*partition.Partition // by number; nil: not owned
+		tails            []*feed.Tail
+		subscribers      int
+	}
+	running   context.Context // streams are to end when it does
+	stop      context.CancelFunc
+	receivers sync.WaitGroup // of append streams
+}
+
+// New makes a server that does nothing yet. The error names every mistake in
+// the options.
+func New(o Options) (*Server, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{o: o, cache: feed.NewCache(o.CacheBytesMax)}
+	s.running, s.stop = context.WithCancel(context.Background())
+	if s.o.open == nil {
+		s.o.open = s.openSession
+	}
+	s.mu.partitions = make([]*partition.Partition, o.Partitions)
+	s.mu.tails = make([]*feed.Tail, o.Partitions)
+	return s, nil
+}
+
+func (s *Server) openSession(ctx context.Context, p txn.Partition, committed func(txn.ID)) (partition.Session, error) {
+	return store.Open(ctx, store.Config{
+		Partition: p, Generation: s.o.Generation, Metadata: s.o.Metadata, Replicas: s.o.Replicas,
+		Events: store.Events{Committed: committed}, Logger: s.o.Logger, QueueMax: 2 * s.o.InFlightBytesMax,
+	})
+}
+
+// Register adds the services to a gRPC server, which must have been made with
+// GRPCOptions.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	clientpb.RegisterWaltzServer(r, &service{Server: s})
+	healthpb.RegisterHealthServer(r, &health{server: s})
+}
+
+// Start takes up all partitions and returns at once; Ready tells when they can
+// be appended to.
+func (s *Server) Start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.started || s.mu.stopped {
+		return
+	}
+	s.mu.started = true
+	for i := range s.mu.partitions {
+		tail := s.cache.NewTail()
+		s.mu.tails[i] = tail
+		s.mu.partitions[i] = partition.New(s.partitionOptions(txn.Partition(i), tail))
+	}
+}
+
+func (s *Server) partitionOptions(p txn.Partition, tail *feed.Tail) partition.Options {
+	return partition.Options{
+		Partition: p, Open: s.o.open, Tail: tail, Logger: s.o.Logger, Now: s.o.Now,
+		DataBytesMax: s.o.DataBytesMax, LocksMax: s.o.LocksMax,
+		InboxBytesMax: s.o.InboxBytesMax, InFlightBytesMax: s.o.InFlightBytesMax, FrameBytesMax: s.o.FrameBytesMax,
+		WindowTransactions: windowTransactions, LockMarksMax: s.o.LockMarksMax,
+		SearchAttemptsMax: searchAttemptsMax, SearchBytesMax: s.o.InboxBytesMax,
+		ReopenFirst: s.o.ReopenFirst, ReopenMax: s.o.ReopenMax,
+	}
+}
+
+// searchAttemptsMax is how many old resends of one partition may wait for its
+// log to be searched.
+const searchAttemptsMax = 1 << 12
+
+// readyPoll is how often Ready looks.
+const readyPoll = 2 * time.Millisecond
+
+// Ready returns when every partition is open, or with the reasons why not when
+// ctx ends.
+func (s *Server) Ready(ctx context.Context) error {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		err := s.notReady()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case <-s.running.Done():
+			return errStopping()
+		case <-tick.C:
+		}
+	}
+}
+
+// notReady returns why the first partition that is not open is not.
+func (s *Server) notReady() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !s.mu.started || s.mu.stopped {
+		return errors.New("server is not running")
+	}
+	for _, p := range s.mu.partitions {
+		if err := p.Ready(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stop refuses new transactions, waits until what is in flight is committed and
+// answered, gives up the partitions, and ends all streams. When ctx ends first,
+// what is in flight stays unanswered; the error says in which partitions.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	s.mu.stopped = true
+	var open []*partition.Partition
+	if s.mu.started {
+		open = s.mu.partitions
+	}
+	s.mu.Unlock()
+	err := closeAll(ctx, open)
+	s.stop()
+	s.receivers.Wait()
+	return err
+}
+
+func closeAll(ctx context.Context, partitions []*partition.Partition) error {
+	errs := make([]error, len(partitions))
+	var wg sync.WaitGroup
+	for i, p := range partitions {
+		wg.Go(func() { errs[i] = p.Close(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// partition returns an owned partition, or why there is none.
+func (s *Server) partition(p txn.Partition) (*partition.Partition, *feed.Tail, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	switch {
+	case p < 0 || int(p) >= s.o.Partitions:
+		return nil, nil, wire.Refuse(wire.NoPartition, "%d, the log has 0 to %d", p, s.o.Partitions-1)
+	case s.mu.stopped:
+		return nil, nil, errStopping()
+	case s.mu.partitions[p] == nil:
+		return nil, nil, wire.Refuse(wire.NotOwner, "partition %d", p)
+	}
+	return s.mu.partitions[p], s.mu.tails[p], nil
+}
+
+// checkCluster refuses a client of another cluster. An empty key is any.
+func (s *Server) checkCluster(key string) error {
+	if key == "" || key == s.o.ClusterKey {
+		return nil
+	}
+	return wire.Refuse(wire.OtherCluster, "the client wants the log with key %q, this is %q", key, s.o.ClusterKey)
+}
+
+func errStopping() error { return wire.Refuse(wire.ShuttingDown, "send it again, elsewhere or later") }

@@ -43,6 +43,8 @@ func TestInterfacesHaveNoPrefix(t *testing.T) {
 	})
 }
 
+var skips = regexp.MustCompile(`^(t|b|tb|f)\.Skip(f|Now)?$`)
+
 // Tests prove or fail; they don't skip, and wait for a condition rather than
 // for a time. Where a package's tests run in testing/synctest bubbles, sleeping
 // is virtual; a rapid property skips a draw, not a test.
@@ -73,7 +75,7 @@ func TestTestsNeitherSkipNorSleep(t *testing.T) {
 					switch name := selector(n); {
 					case name == "time.Sleep" && !bubbles[filepath.Dir(file)]:
 						t.Errorf("%s: time.Sleep in a test: wait for a condition instead", fset.Position(n.Pos()))
-					case strings.Contains(name, ".Skip") && len(name) <= len("tb.SkipNow") && !rapid:
+					case skips.MatchString(name) && !rapid:
 						t.Errorf("%s: %s: fail instead of skipping", fset.Position(n.Pos()), name)
 					}
 				}

@@ -318,11 +318,7 @@ func (l *Leader) record() {
 	next := l.m.Clone()
 	next.Opened, next.Members = l.session, nil
 	for _, storage := range l.m.Target {
-		member, ok := l.m.Member(storage)
-		if !ok {
-			member = Member{Storage: storage}
-		}
-		next.Members = append(next.Members, l.asRecorded(member))
+		next.Members = append(next.Members, l.asRecorded(l.asAnswered(storage)))
 	}
 	l.phase = recording
 	if mutant.On("record-cas-skipped") {
@@ -333,9 +329,25 @@ func (l *Leader) record() {
 	l.change(next)
 }
 
-// asRecorded returns a member as M should remember it: one that installed this
-// session by its present incarnation, any other as before, so that a wiped disk
-// never becomes a vote by having answered an Open.
+// asAnswered returns a storage of the target as a member that has not installed
+// this session: by the incarnation that answered, or as M had it. Its vote is
+// harmless, even if its disk was wiped, since those that installed are a majority
+// and outrank it; without one, a newcomer could not help the next session to open.
+func (l *Leader) asAnswered(storage string) Member {
+	m, ok := l.m.Member(storage)
+	if !ok {
+		m = Member{Storage: storage}
+	}
+	r := l.replica(storage)
+	if r != nil && r.step >= promised && r.promise.Replica.Incarnation != m.Incarnation {
+		m.Incarnation, m.Installed = r.promise.Replica.Incarnation, 0
+	}
+	return m
+}
+
+// asRecorded returns a member as M should remember it: as it is, unless it has
+// installed this session. Once the session is open a wiped disk is not
+// recorded before it holds again what it must (rules 4 and 5).
 func (l *Leader) asRecorded(m Member) Member {
 	if r := l.replica(m.Storage); r != nil && r.recordable() {
 		r.inNext = true

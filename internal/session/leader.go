@@ -65,6 +65,9 @@ func (l *Leader) Session() txn.SessionID { return l.session }
 // Committed returns the highest ID that a majority of members has answered.
 func (l *Leader) Committed() txn.ID { return l.committed }
 
+// High returns h, the end of the chosen log; [txn.None] before the choice.
+func (l *Leader) High() txn.ID { return l.high }
+
 // StampAt returns the stamp of a record of the session's log.
 func (l *Leader) StampAt(id txn.ID) txn.SessionID { return l.logMap.StampAt(id) }
 

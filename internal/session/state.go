@@ -20,7 +20,7 @@ type PartitionState struct {
 // Member is one replica of the session that opened last.
 type Member struct {
 	Storage     string        `json:"storage"`     // the storage's name
-	Incarnation Incarnation   `json:"incarnation"` // 0: never installed a session
+	Incarnation Incarnation   `json:"incarnation"` // 0: it has not answered yet
 	Installed   txn.SessionID `json:"installed"`   // highest session known to be installed
 }
 

@@ -1,0 +1,95 @@
+package view
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/waltz-log/waltz/examples/ledger/ledger"
+	"github.com/waltz-log/waltz/waltz"
+)
+
+// Querier is what the tables are read through: a snapshot of the view, or a
+// database.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// Books are the ledger's questions, asked of one snapshot.
+type Books struct{ q Querier }
+
+// NewBooks returns the books as q shows them.
+func NewBooks(q Querier) Books { return Books{q} }
+
+var _ ledger.Books = Books{}
+
+// Standing implements ledger.Books.
+func (b Books) Standing(ctx context.Context, a ledger.Account) (s ledger.Standing, err error) {
+	err = each(ctx, b.q, func(rows *sql.Rows) error {
+		s.Known = true
+		return rows.Scan(&s.Closed, &s.BalanceMinor)
+	}, `SELECT closed_on IS NOT NULL, balance_minor FROM account WHERE account_id = ?`, int64(a))
+	return s, wrap(err, "read account %d", a)
+}
+
+const (
+	selectCrossing = `SELECT origin_partition, origin_id, from_account, to_account, amount_minor, booked_on, type,
+    CASE WHEN credited = 1 THEN 'credited' WHEN returned = 1 THEN 'returned' WHEN refused = 1 THEN 'refused' ELSE 'pending' END, reason
+FROM crossing WHERE `
+	isPending = `sent = 1 AND credited = 0 AND returned = 0`
+)
+
+// Crossing implements ledger.Books.
+func (b Books) Crossing(ctx context.Context, o ledger.Origin) (c ledger.Crossing, found bool, err error) {
+	all, err := b.crossings(ctx, selectCrossing+`sent = 1 AND origin_partition = ? AND origin_id = ?`, int64(o.Partition), int64(o.ID))
+	if err != nil || len(all) == 0 {
+		return c, false, wrap(err, "read transfer %s", o)
+	}
+	return all[0], true, nil
+}
+
+// Pending implements ledger.Books.
+func (b Books) Pending(ctx context.Context, p waltz.Partition, above waltz.ID, limit int) ([]ledger.Crossing, error) {
+	all, err := b.crossings(ctx, selectCrossing+isPending+` AND origin_partition = ? AND origin_id > ? ORDER BY origin_id LIMIT ?`, int64(p), int64(above), limit)
+	return all, wrap(err, "read pending transfers of partition %d", p)
+}
+
+// PendingFrom implements ledger.Books.
+func (b Books) PendingFrom(ctx context.Context, a ledger.Account) (is bool, err error) {
+	err = each(ctx, b.q, func(rows *sql.Rows) error { return rows.Scan(&is) },
+		`SELECT EXISTS (SELECT 1 FROM crossing WHERE `+isPending+` AND from_account = ?)`, int64(a))
+	return is, wrap(err, "read pending transfers of account %d", a)
+}
+
+func (b Books) crossings(ctx context.Context, query string, args ...any) (all []ledger.Crossing, err error) {
+	err = each(ctx, b.q, func(rows *sql.Rows) error {
+		var c ledger.Crossing
+		all = append(all, c)
+		to := &all[len(all)-1]
+		return rows.Scan(&to.Partition, &to.ID, &to.From, &to.To, &to.AmountMinor, &to.BookedOn, &to.Type, &to.Status, &to.Reason)
+	}, query, args...)
+	return all, err
+}
+
+// each calls scan for each row of a query.
+func each(ctx context.Context, q Querier, scan func(*sql.Rows) error, query string, args ...any) (err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}

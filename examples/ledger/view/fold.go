@@ -1,0 +1,92 @@
+package view
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/waltz-log/waltz/examples/ledger/ledger"
+	"github.com/waltz-log/waltz/waltz"
+)
+
+// accountChange is what a batch does to an account.
+type accountChange struct {
+	account      ledger.Account
+	partition    waltz.Partition
+	openedOn     ledger.Date // if this is the first that is heard of it
+	closedOn     ledger.Date // "": it isn't closed
+	balanceMinor int64
+	transactions int64
+}
+
+// postingRow is one posting of the batch.
+type postingRow struct {
+	account     ledger.Account
+	id          waltz.ID
+	bookedOn    ledger.Date
+	amountMinor int64
+}
+
+// crossingChange is a step of a transfer across partitions.
+type crossingChange struct {
+	ledger.Origin
+	*ledger.Entry
+}
+
+// batch is what a run of records changes. It is kept between runs for its memory.
+type batch struct {
+	accounts  map[ledger.Account]*accountChange
+	postings  []postingRow
+	crossings []crossingChange
+}
+
+// fold works the records out. The order of steps does not matter to sums and flags,
+// so each table is written in the order of its keys.
+func fold(records []waltz.Record[ledger.Entry]) *batch {
+	b := &batch{
+		accounts: make(map[ledger.Account]*accountChange, len(records)),
+		postings: make([]postingRow, 0, 2*len(records)),
+	}
+	for i := range records {
+		b.add(&records[i])
+	}
+	slices.SortFunc(b.postings, func(x, y postingRow) int {
+		return cmp.Or(cmp.Compare(x.account, y.account), cmp.Compare(x.id, y.id))
+	})
+	return b
+}
+
+func (b *batch) add(r *waltz.Record[ledger.Entry]) {
+	e := &r.Value
+	for _, p := range e.Postings {
+		b.postings = append(b.postings, postingRow{p.Account, r.ID, e.BookedOn, p.Signed()})
+		a := b.account(p.Account, r)
+		a.balanceMinor += p.Signed()
+		a.transactions++
+	}
+	switch e.Kind {
+	case ledger.KindOpened:
+		b.account(e.Account, r)
+	case ledger.KindClosed:
+		b.account(e.Account, r).closedOn = e.BookedOn
+	case ledger.KindOut:
+		b.crossings = append(b.crossings, crossingChange{ledger.Origin{Partition: r.Partition, ID: r.ID}, e})
+	case ledger.KindIn, ledger.KindRefused, ledger.KindReturned:
+		b.crossings = append(b.crossings, crossingChange{*e.Origin, e})
+	case ledger.KindTransfer:
+	}
+}
+
+func (b *batch) account(a ledger.Account, r *waltz.Record[ledger.Entry]) *accountChange {
+	change := b.accounts[a]
+	if change == nil {
+		change = &accountChange{account: a, partition: r.Partition, openedOn: r.Value.BookedOn}
+		b.accounts[a] = change
+	}
+	return change
+}
+
+// sortedAccounts returns the changed accounts in order.
+func (b *batch) sortedAccounts() []*accountChange {
+	return slices.SortedFunc(maps.Values(b.accounts), func(x, y *accountChange) int { return cmp.Compare(x.account, y.account) })
+}

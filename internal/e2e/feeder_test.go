@@ -45,14 +45,14 @@ func feed(ctx context.Context, client *waltz.Client, rec *recorder, f history.Fe
 		if err != nil {
 			return fmt.Errorf("feed %s of partition %d: %w", f.Client, f.Partition, errors.Join(err, s.Close()))
 		}
-		if err := record(rec, f, b); err != nil {
+		if err := keep(rec, f, b); err != nil {
 			return err
 		}
 	}
 }
 
-// record also tells the test how far the feed is: a line of stdout for each batch.
-func record(rec *recorder, f history.Feed, b waltz.Batch) error {
+// keep also tells the test how far the feed is: a line of stdout for each batch.
+func keep(rec *recorder, f history.Feed, b waltz.Batch) error {
 	f.HighWaterMark = b.HighWaterMark
 	for i := range b.Transactions {
 		f.Entries = append(f.Entries, entryOf(&b.Transactions[i]))

@@ -43,10 +43,10 @@ func ownMounts() *syscall.SysProcAttr {
 // refused with an error that says why, nothing acknowledged is lost, reads go
 // on, and when there is room again writing goes on by itself.
 func TestFullDisk(t *testing.T) {
-	s := &server{t: t, dir: t.TempDir(), addr: freeAddress(t), partitions: 1}
+	s := &devServer{t: t, dir: t.TempDir(), addr: freeAddress(t), partitions: 1}
 	s.process = startWorkerIn(t, ownMounts(), job{
 		Kind: "mount", Name: "waltz dev on a small file system", Dir: s.dir, Size: 400 << 20,
-		Exec: []string{binary(t, "waltz"), "dev", "--dir", filepath.Join(s.dir, "log"), "--listen", s.addr, "--partitions", "1"},
+		Exec: []string{binary(t, "./cmd/waltz"), "dev", "--dir", filepath.Join(s.dir, "log"), "--listen", s.addr, "--partitions", "1"},
 	})
 	s.ready()
 	inside := filepath.Join("/proc", strconv.Itoa(s.process.cmd.Process.Pid), "root", s.dir)

@@ -19,12 +19,11 @@ import (
 // conflicting lock; every feed is the log (I1, I2, I4, I5, I6, I8).
 func TestKill9(t *testing.T) {
 	rounds, name := sized(5, 50, "rounds")
-	t.Run(name, func(t *testing.T) { kill9(t, rounds) })
+	t.Run(name, func(t *testing.T) { kill9(t, newServer(t, 3), rounds) })
 }
 
-func kill9(t *testing.T, rounds int) {
+func kill9(t *testing.T, s *devServer, rounds int) {
 	const partitions, appenders = 3, 2
-	s := newServer(t, partitions)
 	var jobs []job
 	var workers []*process
 	for i := range appenders {

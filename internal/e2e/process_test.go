@@ -170,11 +170,16 @@ func (p *process) show(t testing.TB) {
 // output runs a command to its end and returns stdout, stderr and exit code.
 func output(t testing.TB, path string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	return outputOf(t, nil, path, args...)
+}
+
+func outputOf(t testing.TB, stdin io.Reader, path string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var out, errs strings.Builder
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

@@ -15,39 +15,45 @@ import (
 	"github.com/waltz-log/waltz/waltz"
 )
 
-// server is `waltz dev` on a folder and an address of its own.
-type server struct {
+// devServer is `waltz dev` on a folder and an address of its own.
+type devServer struct {
 	t          testing.TB
+	binary     string
 	dir        string
 	addr       string
 	partitions int
 	process    *process
 	starts     int
+	naive      bool
 }
 
-func newServer(t testing.TB, partitions int) *server {
+func newServer(t testing.TB, partitions int) *devServer {
 	t.Helper()
-	s := &server{t: t, dir: filepath.Join(t.TempDir(), "log"), addr: freeAddress(t), partitions: partitions}
+	s := &devServer{t: t, binary: binary(t, "./cmd/waltz"), dir: filepath.Join(t.TempDir(), "log"), addr: freeAddress(t), partitions: partitions}
 	s.start()
 	return s
 }
 
 // start returns when the server says that it is ready.
-func (s *server) start() {
+func (s *devServer) start() {
 	s.t.Helper()
 	s.launch()
 	s.ready()
 }
 
 // launch does not wait for that.
-func (s *server) launch() {
+func (s *devServer) launch() {
 	s.t.Helper()
 	s.starts++
-	s.process = start(s.t, fmt.Sprintf("waltz dev, start %d", s.starts), nil, binary(s.t, "waltz"),
+	if s.naive {
+		s.process = startWorker(s.t, job{Kind: "naive", Name: fmt.Sprint("naive", s.starts), Log: s.addr, Dir: s.dir})
+		return
+	}
+	s.process = start(s.t, fmt.Sprintf("waltz dev, start %d", s.starts), nil, s.binary,
 		"dev", "--dir", s.dir, "--listen", s.addr, "--partitions", strconv.Itoa(s.partitions))
 }
 
-func (s *server) ready() {
+func (s *devServer) ready() {
 	s.t.Helper()
 	address := regexp.MustCompile(regexp.QuoteMeta(s.addr))
 	s.process.line(s.t, "the line that tells the address", func(line string) (string, bool) {
@@ -56,12 +62,12 @@ func (s *server) ready() {
 }
 
 // kill is SIGKILL.
-func (s *server) kill() { s.process.kill() }
+func (s *devServer) kill() { s.process.kill() }
 
-func (s *server) url() string { return "waltz://" + s.addr }
+func (s *devServer) url() string { return "waltz://" + s.addr }
 
 // client dials the server for the test itself.
-func (s *server) client(opts ...waltz.Option) *waltz.Client {
+func (s *devServer) client(opts ...waltz.Option) *waltz.Client {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -71,7 +77,7 @@ func (s *server) client(opts ...waltz.Option) *waltz.Client {
 }
 
 // logs reads every partition from the start to its high-water mark.
-func (s *server) logs() map[waltz.Partition][]history.Entry {
+func (s *devServer) logs() map[waltz.Partition][]history.Entry {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -48,6 +48,7 @@ func work(text string) error {
 		"append": appendWorker,
 		"feed":   feedWorker,
 		"mount":  mountWorker,
+		"naive":  naiveServer,
 	}
 	run := kinds[j.Kind]
 	if run == nil {

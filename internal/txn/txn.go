@@ -105,6 +105,14 @@ func HashLock(name string, id uint64) LockHash {
 	return LockHash(xxh3.HashStringSeed(name, id))
 }
 
+// keySeed sets business keys apart from lock IDs. It is part of the wire
+// protocol and of what lies on disks.
+const keySeed = 0x77616c747a6b6579
+
+// HashKey maps a business key to the hash of the write lock that a transaction
+// with that key takes: XXH3-64 with a seed of its own.
+func HashKey(key []byte) LockHash { return LockHash(xxh3.HashSeed(key, keySeed)) }
+
 // Lock is a lock ID taken in a mode.
 type Lock struct {
 	Hash LockHash

@@ -32,6 +32,12 @@ func TestHashLockGolden(t *testing.T) {
 	}
 }
 
+// The lock of a business key lies on disks too, and is no lock ID's.
+func TestHashKeyGolden(t *testing.T) {
+	require.Equal(t, txn.LockHash(0x1bec5c7c39476c91), txn.HashKey([]byte("transfer:42")))
+	require.NotEqual(t, txn.HashLock("transfer:42", 0), txn.HashKey([]byte("transfer:42")))
+}
+
 func TestHashLockTellsNamesAndNumbersApart(t *testing.T) {
 	seen := make(map[txn.LockHash]string)
 	for _, name := range []string{"", "a", "b", "account", "accounts", "seat"} {

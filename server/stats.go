@@ -26,4 +26,3 @@ func (s *Server) Stats() Stats {
 	}
 	return st
 }
-

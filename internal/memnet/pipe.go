@@ -2,6 +2,7 @@ package memnet
 
 import (
 	"io"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ func (p *pipe) read(b []byte) (int, error) {
 	for p.n == 0 {
 		switch {
 		case p.broken:
-			return 0, io.ErrClosedPipe
+			return 0, net.ErrClosed
 		case p.ended:
 			return 0, io.EOF
 		case p.readBy.passed:
@@ -65,7 +66,9 @@ func (p *pipe) write(b []byte) (int, error) {
 	n := 0
 	for n < len(b) {
 		switch {
-		case p.ended || p.broken:
+		case p.ended:
+			return n, net.ErrClosed
+		case p.broken:
 			return n, io.ErrClosedPipe
 		case p.writeBy.passed:
 			return n, os.ErrDeadlineExceeded

@@ -87,7 +87,6 @@ func (c *Client) append(ctx context.Context, p Partition, tx *Transaction) (ID, 
 // checkTransaction refuses what every server would.
 func (c *Client) checkTransaction(p Partition, tx *Transaction) error {
 	limits := &c.cluster.limits
-	size := int64(codec.BodySize(len(tx.Locks), tx.Key, tx.Data))
 	switch {
 	case p < 0 || int(p) >= c.cluster.partitions:
 		return noPartition(p, c.cluster.partitions)
@@ -95,8 +94,6 @@ func (c *Client) checkTransaction(p Partition, tx *Transaction) error {
 		return fmt.Errorf("%w: data has %d bytes, the log takes %d", ErrTooLarge, len(tx.Data), limits.DataBytesMax)
 	case limits.LocksMax > 0 && len(tx.Locks) > limits.LocksMax:
 		return fmt.Errorf("%w: it takes %d, the log takes %d", ErrTooManyLocks, len(tx.Locks), limits.LocksMax)
-	case limits.GroupBytesMax > 0 && size > limits.GroupBytesMax:
-		return fmt.Errorf("%w: with locks and key it has %d bytes, a message takes %d", ErrTooLarge, size, limits.GroupBytesMax)
 	case len(tx.Key) > keyMax:
 		return fmt.Errorf("%w: key has %d bytes, want at most %d", ErrInvalid, len(tx.Key), keyMax)
 	case tx.HighWaterMark < None:
@@ -105,7 +102,11 @@ func (c *Client) checkTransaction(p Partition, tx *Transaction) error {
 	return nil
 }
 
-const keyMax = 255
+const (
+	keyMax = 255
+	// messageOverhead bounds what a message of one transaction has besides its body.
+	messageOverhead = codec.Framing + 11 + 256
+)
 
 func (c *Client) encode(a *attempt, p Partition, tx *Transaction) (err error) {
 	if a.locks, err = hashLocks(a.locks[:0], tx.Locks); err != nil {
@@ -120,6 +121,9 @@ func (c *Client) encode(a *attempt, p Partition, tx *Transaction) (err error) {
 		Partition: p, Request: a.request, ClientHWM: tx.HighWaterMark,
 		Header: tx.Header, Locks: a.locks, Key: tx.Key, Data: tx.Data,
 	})
+	if groupMax := c.cluster.limits.GroupBytesMax; groupMax > 0 && int64(len(a.Body)+messageOverhead) > groupMax {
+		return fmt.Errorf("%w: with locks and key it has %d bytes, a message takes %d", ErrTooLarge, len(a.Body), groupMax-messageOverhead)
+	}
 	return nil
 }
 

@@ -180,7 +180,7 @@ func decode(name string, b []byte) (map[string]entry, error) {
 	if n := le.Uint64(b[16:]); n != uint64(len(b)-headerSize) {
 		return nil, damaged("%d bytes behind the header, which says %d", len(b)-headerSize, n)
 	}
-	entries := map[string]entry{}
+	entries, before := map[string]entry{}, ""
 	for b = b[headerSize:]; len(b) > 0; {
 		if len(b) < entryHeader {
 			return nil, damaged("%d bytes are too few for an entry", len(b))
@@ -190,15 +190,21 @@ func decode(name string, b []byte) (map[string]entry, error) {
 			return nil, damaged("an entry is longer than the file")
 		}
 		body := b[entryHeader : entryHeader+key+value]
-		entries[string(body[:key])] = entry{value: body[key:], version: metadata.Version(le.Uint64(b[8:]))}
+		if string(body[:key]) <= before {
+			return nil, damaged("key %q follows %q", body[:key], before)
+		}
+		before = string(body[:key])
+		entries[before] = entry{value: body[key:], version: metadata.Version(le.Uint64(b[8:]))}
 		b = b[entryHeader+key+value:]
 	}
 	return entries, nil
 }
 
-// makeDir makes a folder and its parents, durably.
+// makeDir makes a folder and its parents, durably. One that is there already may
+// have been made a moment before a crash and is synced too, unless it holds the
+// file, which is written only afterwards.
 func makeDir(fsys vfs.FS, dir string) error {
-	if _, err := fsys.Stat(dir); err == nil {
+	if _, err := fsys.Stat(path.Join(dir, fileName)); err == nil {
 		return nil
 	}
 	if err := fsys.MkdirAll(dir); err != nil {

@@ -28,7 +28,7 @@ import (
 
 // Options says where the file is.
 type Options struct {
-	FS  vfs.FS // required
+	FS  vfs.FS // default: the operating system's
 	Dir string // folder, made if need be; required
 }
 
@@ -58,8 +58,11 @@ var _ metadata.Store = (*Store)(nil)
 // none. A *[LockedError] means that somebody else has it, a *[CorruptError]
 // that it is damaged.
 func Open(o Options) (*Store, error) {
-	if o.Dir == "" || o.FS == nil {
-		return nil, errors.New("open local metadata: the folder or its file system is not set")
+	if o.FS == nil {
+		o.FS = vfs.OS{}
+	}
+	if o.Dir == "" {
+		return nil, errors.New("open local metadata: the folder is not set")
 	}
 	if err := makeDir(o.FS, o.Dir); err != nil {
 		return nil, fmt.Errorf("open local metadata: %w", err)

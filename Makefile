@@ -68,7 +68,7 @@ vulncheck: ## known vulnerabilities in dependencies (needs vuln.go.dev; not part
 
 .PHONY: bench
 bench: build ## the macro benchmarks of bench/: append, read, apply
-	go run ./bench
+	go run ./bench $(BENCHFLAGS)
 
 .PHONY: clean
 clean: ## remove what build made

@@ -49,16 +49,8 @@ func run(ctx context.Context, only []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(bins)
 	hunt := hunt{out: out, bins: bins, built: map[string]string{}, sound: map[string]error{}}
-	var errs []error
-	for _, m := range mutants {
-		if len(only) > 0 && !slices.Contains(only, m.name) {
-			continue
-		}
-		errs = append(errs, hunt.check(ctx, m))
-	}
-	return errors.Join(errs...)
+	return errors.Join(hunt.all(ctx, mutants, only), os.RemoveAll(bins))
 }
 
 // parse reads the rows of the table: mutant | what it breaks | package | test.
@@ -90,6 +82,17 @@ type hunt struct {
 	bins  string
 	built map[string]string // by package
 	sound map[string]error  // by package and test
+}
+
+// all checks the mutants that are named, or every one.
+func (h *hunt) all(ctx context.Context, mutants []mutant, only []string) error {
+	var errs []error
+	for _, m := range mutants {
+		if len(only) == 0 || slices.Contains(only, m.name) {
+			errs = append(errs, h.check(ctx, m))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (h *hunt) check(ctx context.Context, m mutant) error {

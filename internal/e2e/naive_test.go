@@ -273,5 +273,5 @@ func naiveServer(ctx context.Context, j job) error {
 func TestNaiveKill9(t *testing.T) {
 	s := &devServer{t: t, dir: t.TempDir(), addr: freeAddress(t), partitions: 3, naive: true}
 	s.start()
-	kill9(t, s, 5)
+	kill9(t, s, 15)
 }

@@ -87,9 +87,6 @@ func (s *sequencer) rebuild(ctx context.Context, session Session) error {
 	if mutant.On("locktable-empty-after-open") {
 		s.locks = locktable.New(s.p.o.WindowTransactions, s.p.o.LockMarksMax, txn.None)
 	}
-	if mutant.On("request-window-lost-after-open") {
-		s.window = requests.New(s.p.o.WindowTransactions, s.next)
-	}
 	return nil
 }
 
@@ -101,6 +98,9 @@ func (s *sequencer) remember(frame record.Frame, next txn.ID) (txn.ID, error) {
 		}
 		if r.ID != next {
 			return next, fmt.Errorf("transaction %d follows transaction %d", r.ID, next-1)
+		}
+		if mutant.On("request-window-lost-after-open") {
+			r.Request[0] ^= 1
 		}
 		s.window.Add(r.Request)
 		for i := range r.LockCount() {
@@ -130,6 +130,7 @@ func (s *sequencer) resolve() {
 			s.resolveOne(w.from, w.seq, w.request)
 		}
 	}
+	s.p.counters.inFlight.Store(0)
 }
 
 func (s *sequencer) resolveOne(from Answerer, seq uint64, r txn.RequestID) {

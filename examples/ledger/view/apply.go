@@ -23,6 +23,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	upsertAccount = `INSERT INTO account (account_id, partition_no, opened_on, closed_on, balance_minor, transactions)
 VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (account_id) DO UPDATE SET
+    opened_on     = min(opened_on, excluded.opened_on),
     closed_on     = coalesce(excluded.closed_on, closed_on),
     balance_minor = balance_minor + excluded.balance_minor,
     transactions  = transactions + excluded.transactions`

@@ -13,7 +13,7 @@ import (
 type accountChange struct {
 	account      ledger.Account
 	partition    waltz.Partition
-	openedOn     ledger.Date // if this is the first that is heard of it
+	openedOn     ledger.Date // the earliest booking
 	closedOn     ledger.Date // "": it isn't closed
 	balanceMinor int64
 	transactions int64
@@ -40,8 +40,9 @@ type batch struct {
 	crossings []crossingChange
 }
 
-// fold works the records out. The order of steps does not matter to sums and flags,
-// so each table is written in the order of its keys.
+// fold works the records out. Every change is a sum, a flag, or the least of
+// something, so the order of steps does not matter, neither here nor between batches
+// of different kinds, and each table is written in the order of its keys.
 func fold(records []waltz.Record[ledger.Entry]) *batch {
 	b := &batch{
 		accounts: make(map[ledger.Account]*accountChange, len(records)),
@@ -83,6 +84,7 @@ func (b *batch) account(a ledger.Account, r *waltz.Record[ledger.Entry]) *accoun
 		change = &accountChange{account: a, partition: r.Partition, openedOn: r.Value.BookedOn}
 		b.accounts[a] = change
 	}
+	change.openedOn = min(change.openedOn, r.Value.BookedOn)
 	return change
 }
 

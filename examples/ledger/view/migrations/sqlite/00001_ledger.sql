@@ -5,7 +5,7 @@
 CREATE TABLE account (
     account_id    INTEGER NOT NULL PRIMARY KEY, -- below 0: the house's own
     partition_no  INTEGER NOT NULL,
-    opened_on     TEXT    NOT NULL,
+    opened_on     TEXT    NOT NULL, -- its earliest booking
     closed_on     TEXT,
     balance_minor INTEGER NOT NULL,
     transactions  INTEGER NOT NULL

@@ -89,7 +89,7 @@ func newFaults() *faults {
 }
 
 // next returns what befalls the next append.
-func (f *faults) next(int32) fault {
+func (f *faults) next() fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.coming) > 0 {
@@ -111,15 +111,34 @@ func (f *faults) next(int32) fault {
 	return refuse(clientpb.Reason_REASON_LOCK_CONFLICT, waltz.None, false)
 }
 
-// wait holds an append up for the delay.
-func (f *faults) wait(ctx context.Context) error {
+// expect makes a fault befall the next n appends that have none yet.
+func (f *faults) expect(x fault, n int) {
 	f.mu.Lock()
-	delay := f.delay
+	defer f.mu.Unlock()
+	for range n {
+		f.coming = append(f.coming, x)
+	}
+}
+
+// runs reports whether the feed does.
+func (f *faults) runs() bool {
+	select {
+	case <-f.resumed:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait holds what came at a time up for the delay.
+func (f *faults) wait(ctx context.Context, came time.Time) error {
+	f.mu.Lock()
+	rest := f.delay - time.Since(came)
 	f.mu.Unlock()
-	if delay == 0 {
+	if rest <= 0 {
 		return nil
 	}
-	t := time.NewTimer(delay)
+	t := time.NewTimer(rest)
 	defer t.Stop()
 	select {
 	case <-t.C:

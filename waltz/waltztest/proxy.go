@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -80,6 +81,7 @@ type relay struct {
 	p    *proxy
 	down grpc.BidiStreamingServer[clientpb.AppendRequest, clientpb.AppendResponse]
 	up   grpc.BidiStreamingClient[clientpb.AppendRequest, clientpb.AppendResponse]
+	came chan arrival                  // from the client, not looked at yet
 	sent chan flight                   // went up, in order; what the node owes an answer
 	out  chan *clientpb.AppendResponse // to the client; one goroutine sends
 }
@@ -104,7 +106,9 @@ func (p *proxy) Append(down grpc.BidiStreamingServer[clientpb.AppendRequest, cli
 		return err
 	}
 	r := &relay{p: p, down: down, up: up, sent: make(chan flight, inFlightMax), out: make(chan *clientpb.AppendResponse, 64)}
-	ended := make(chan error, 2)
+	r.came = make(chan arrival, inFlightMax)
+	ended := make(chan error, 3)
+	p.faults.tasks.Go(func() { ended <- r.receive(ctx) })
 	p.faults.tasks.Go(func() { ended <- r.send(ctx) })
 	p.faults.tasks.Go(func() { ended <- r.answer(ctx) })
 	for {
@@ -121,35 +125,63 @@ func (p *proxy) Append(down grpc.BidiStreamingServer[clientpb.AppendRequest, cli
 	}
 }
 
-// send takes the client's groups until a fault cuts the connection.
-func (r *relay) send(ctx context.Context) error {
-	seq := uint64(0)
+// arrival is a client's group and when it came, so that a delay holds up each
+// group, not one after the other.
+type arrival struct {
+	group *clientpb.AppendRequest
+	at    time.Time
+}
+
+// receive takes the client's groups.
+func (r *relay) receive(ctx context.Context) error {
 	for {
 		group, err := r.down.Recv()
 		if err != nil {
 			return err
 		}
-		for i, tx := range group.GetTransactions() {
-			f := r.p.faults.next(tx.GetPartition())
-			if err := r.p.faults.wait(ctx); err != nil {
-				return err
-			}
-			down := group.GetFirstSeq() + uint64(i)
-			if f.kind == requestLost {
-				return errCut()
-			}
-			if f.kind == refused {
-				if err := r.refuse(ctx, down, tx, f); err != nil {
-					return err
-				}
-				continue
-			}
-			if err := r.pass(ctx, flight{seq, down, f}, group.GetClusterKey(), tx); err != nil {
-				return err
-			}
-			seq++
+		select {
+		case r.came <- arrival{group, time.Now()}:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
+}
+
+// send passes groups on until a fault cuts the connection.
+func (r *relay) send(ctx context.Context) error {
+	seq := uint64(0)
+	for {
+		var a arrival
+		select {
+		case a = <-r.came:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := r.p.faults.wait(ctx, a.at); err != nil {
+			return err
+		}
+		for i, tx := range a.group.GetTransactions() {
+			passed, err := r.one(ctx, flight{upSeq: seq, downSeq: a.group.GetFirstSeq() + uint64(i)}, a.group.GetClusterKey(), tx)
+			if err != nil {
+				return err
+			}
+			if passed {
+				seq++
+			}
+		}
+	}
+}
+
+// one does to a transaction what its fault says, and reports whether it went up.
+func (r *relay) one(ctx context.Context, f flight, key string, tx *clientpb.Transaction) (bool, error) {
+	f.fault = r.p.faults.next()
+	switch f.fault.kind {
+	case requestLost:
+		return false, errCut()
+	case refused:
+		return false, r.refuse(ctx, f.downSeq, tx, f.fault)
+	}
+	return true, r.pass(ctx, f, key, tx)
 }
 
 func (r *relay) pass(ctx context.Context, f flight, key string, tx *clientpb.Transaction) error {

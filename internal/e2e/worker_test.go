@@ -28,11 +28,12 @@ type job struct {
 	Record     string // file that its recording is appended to
 	View       string // SQLite file, for workers that have one
 	Seed       uint64
-	Goroutines int // that call concurrently
-	Calls      int // after which it ends by itself; 0: never
-	Accounts   int // for transfers
-	CrashAt    string
-	Last       waltz.ID // for appliers: the transaction to stop after
+	Goroutines int      // that call concurrently
+	Calls      int      // after which it ends by itself; 0: never
+	Accounts   int      // for transfers
+	CrashAt    int      // stage of the applier to die at; 0: none
+	ToEnd      bool     // end when the view shows what the log held at the start
+	Key        string   // business key
 	Dir        string   // to mount a small file system on
 	Size       int64    // of that, in bytes
 	Exec       []string // what to run then

@@ -1,6 +1,7 @@
 package waltz
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -9,8 +10,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"context"
 
 	"github.com/stretchr/testify/require"
 

@@ -85,7 +85,6 @@ func (c *Client) dialServer(addr string) (*grpc.ClientConn, error) {
 		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithReadBufferSize(ioBuffer),
 		grpc.WithWriteBufferSize(ioBuffer),
-		grpc.WithSharedWriteBuffer(true),
 		experimental.WithBufferPool(c.pool),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/waltz-log/waltz/proto/clientpb"
+	"github.com/waltz-log/waltz/internal/wire"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -35,9 +35,10 @@ const (
 
 // fault is what befalls one append.
 type fault struct {
-	kind    faultKind
-	refusal *clientpb.Refused
-	named   bool // refusal says which transaction
+	kind   faultKind
+	reason wire.Reason // refused
+	id     waltz.ID    // refused: the transaction that the reason speaks of, if named
+	named  bool
 }
 
 // faultOf turns an error into what makes Append return it.
@@ -50,24 +51,24 @@ func faultOf(err error) (fault, error) {
 	case errors.Is(err, ErrAnswerLost):
 		return fault{kind: answerLost}, nil
 	case errors.As(err, &conflict):
-		return refuse(clientpb.Reason_REASON_LOCK_CONFLICT, conflict.TransactionID, true), nil
+		return refuse(wire.LockConflict, conflict.TransactionID, true), nil
 	case errors.As(err, &stale):
-		return refuse(clientpb.Reason_REASON_STALE, stale.Floor, true), nil
+		return refuse(wire.Stale, stale.Floor, true), nil
 	}
-	for sentinel, reason := range map[error]clientpb.Reason{
-		waltz.ErrTooLarge: clientpb.Reason_REASON_TOO_LARGE, waltz.ErrTooManyLocks: clientpb.Reason_REASON_TOO_MANY_LOCKS,
-		waltz.ErrInvalid: clientpb.Reason_REASON_INVALID, waltz.ErrUnavailable: clientpb.Reason_REASON_UNAVAILABLE,
-		waltz.ErrStorageFull: clientpb.Reason_REASON_STORAGE_FULL,
+	for sentinel, reason := range map[error]wire.Reason{
+		waltz.ErrTooLarge: wire.TooLarge, waltz.ErrTooManyLocks: wire.TooManyLocks,
+		waltz.ErrInvalid: wire.Invalid, waltz.ErrUnavailable: wire.Unavailable,
+		waltz.ErrStorageFull: wire.StorageFull,
 	} {
 		if errors.Is(err, sentinel) {
 			return refuse(reason, waltz.None, true), nil
 		}
 	}
-	return fault{}, fmt.Errorf("waltztest: no append fails with %v", err)
+	return fault{}, fmt.Errorf("waltztest: no append fails with %w", err)
 }
 
-func refuse(reason clientpb.Reason, id waltz.ID, named bool) fault {
-	return fault{kind: refused, refusal: &clientpb.Refused{Reason: reason, TransactionId: int64(id)}, named: named}
+func refuse(reason wire.Reason, id waltz.ID, named bool) fault {
+	return fault{kind: refused, reason: reason, id: id, named: named}
 }
 
 // faults is what a test has asked for.
@@ -106,9 +107,9 @@ func (f *faults) next() fault {
 	case 1:
 		return fault{kind: answerLost}
 	case 2:
-		return refuse(clientpb.Reason_REASON_UNAVAILABLE, waltz.None, true)
+		return refuse(wire.Unavailable, waltz.None, true)
 	}
-	return refuse(clientpb.Reason_REASON_LOCK_CONFLICT, waltz.None, false)
+	return refuse(wire.LockConflict, waltz.None, false)
 }
 
 // expect makes a fault befall the next n appends that have none yet.

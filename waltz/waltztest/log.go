@@ -9,13 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-
 	"github.com/waltz-log/waltz/embedded"
 	"github.com/waltz-log/waltz/internal/memnet"
 	"github.com/waltz-log/waltz/internal/vfs"
-	"github.com/waltz-log/waltz/proto/clientpb"
+	"github.com/waltz-log/waltz/internal/wire"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -72,29 +69,6 @@ func closeNode(node *embedded.Waltz) error {
 	defer cancel()
 	return node.Close(ctx)
 }
-
-// startProxy serves the way with the faults, in memory too.
-func (l *Log) startProxy(node *embedded.Waltz) {
-	conn, err := grpc.NewClient("passthrough:///node",
-		grpc.WithContextDialer(node.Dial), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageMax), grpc.MaxCallSendMsgSize(messageMax)))
-	if err != nil {
-		l.t.Fatalf("waltztest: %v", err)
-	}
-	srv := grpc.NewServer(grpc.MaxRecvMsgSize(messageMax), grpc.MaxSendMsgSize(messageMax))
-	clientpb.RegisterWaltzServer(srv, &proxy{node: clientpb.NewWaltzClient(conn), faults: l.faults})
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l.memory) }()
-	l.t.Cleanup(func() {
-		srv.Stop()
-		l.check(<-served)
-		l.faults.tasks.Wait()
-		l.check(conn.Close())
-	})
-}
-
-// messageMax is no limit; the node has its own.
-const messageMax = 1 << 30
 
 func (l *Log) check(err error) {
 	if err != nil {
@@ -186,7 +160,7 @@ func (l *Log) FailNextAppend(err error) {
 // ForceLockConflict refuses the next n appends with a lock conflict, which names
 // the transaction that was committed last.
 func (l *Log) ForceLockConflict(n int) {
-	l.faults.expect(refuse(clientpb.Reason_REASON_LOCK_CONFLICT, waltz.None, false), n)
+	l.faults.expect(refuse(wire.LockConflict, waltz.None, false), n)
 }
 
 // FailAppends makes appends fail at random, at a rate from 0 (none, and the end

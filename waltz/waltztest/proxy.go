@@ -8,8 +8,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/waltz-log/waltz/embedded"
 	"github.com/waltz-log/waltz/proto/clientpb"
 )
 
@@ -20,6 +22,29 @@ type proxy struct {
 	node   clientpb.WaltzClient
 	faults *faults
 }
+
+// startProxy serves the way with the faults, in memory too.
+func (l *Log) startProxy(node *embedded.Waltz) {
+	conn, err := grpc.NewClient("passthrough:///node",
+		grpc.WithContextDialer(node.Dial), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageMax), grpc.MaxCallSendMsgSize(messageMax)))
+	if err != nil {
+		l.t.Fatalf("waltztest: %v", err)
+	}
+	srv := grpc.NewServer(grpc.MaxRecvMsgSize(messageMax), grpc.MaxSendMsgSize(messageMax))
+	clientpb.RegisterWaltzServer(srv, &proxy{node: clientpb.NewWaltzClient(conn), faults: l.faults})
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l.memory) }()
+	l.t.Cleanup(func() {
+		srv.Stop()
+		l.check(<-served)
+		l.faults.tasks.Wait()
+		l.check(conn.Close())
+	})
+}
+
+// messageMax is no limit; the node has its own.
+const messageMax = 1 << 30
 
 func (p *proxy) Describe(ctx context.Context, r *clientpb.DescribeRequest) (*clientpb.DescribeResponse, error) {
 	d, err := p.node.Describe(ctx, r)
@@ -196,19 +221,17 @@ func (r *relay) pass(ctx context.Context, f flight, key string, tx *clientpb.Tra
 // refuse answers in the node's place. A conflict names what the node has last
 // committed, unless the test said which.
 func (r *relay) refuse(ctx context.Context, seq uint64, tx *clientpb.Transaction, f fault) error {
-	id := f.refusal.GetTransactionId()
-	if f.named {
-		return r.give(ctx, &clientpb.AppendResponse{Refused: []*clientpb.Refused{refusal(seq, id, f)}})
+	id := int64(f.id)
+	if !f.named {
+		mark, err := r.p.node.HighWaterMark(ctx, &clientpb.HighWaterMarkRequest{Partition: tx.GetPartition()})
+		if err != nil {
+			return err
+		}
+		id = mark.GetHighWaterMark()
 	}
-	mark, err := r.p.node.HighWaterMark(ctx, &clientpb.HighWaterMarkRequest{Partition: tx.GetPartition()})
-	if err != nil {
-		return err
-	}
-	return r.give(ctx, &clientpb.AppendResponse{Refused: []*clientpb.Refused{refusal(seq, mark.GetHighWaterMark(), f)}})
-}
-
-func refusal(seq uint64, id int64, f fault) *clientpb.Refused {
-	return &clientpb.Refused{Seq: seq, Reason: f.refusal.GetReason(), TransactionId: id, Message: "waltztest: as the test asked for"}
+	return r.give(ctx, &clientpb.AppendResponse{Refused: []*clientpb.Refused{{
+		Seq: seq, Reason: clientpb.Reason(f.reason), TransactionId: id, Message: "as the test asked for",
+	}}})
 }
 
 func (r *relay) give(ctx context.Context, m *clientpb.AppendResponse) error {

@@ -56,7 +56,7 @@ func field(b []byte) (num protowire.Number, value uint64, bytes []byte, n int) {
 	if n < 0 {
 		return 0, 0, nil, n
 	}
-	m := 0
+	var m int
 	switch typ {
 	case protowire.VarintType:
 		value, m = protowire.ConsumeVarint(b[n:])

@@ -153,12 +153,13 @@ func (s *sequencer) lost(cause error) error {
 		s.frame = flight{}
 	}
 	s.ahead = 0
-	p.session.Store(nil)
-	p.o.Tail.Lost()
-	p.counters.losses.Add(1)
 	if cause == nil {
 		cause = errors.New("the store session ended")
 	}
+	p.lastErr.Store(&cause)
+	p.session.Store(nil)
+	p.o.Tail.Lost()
+	p.counters.losses.Add(1)
 	if !p.isClosing() {
 		p.inbox.close(refusal(p.o.Partition, cause))
 	}

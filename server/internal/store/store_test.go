@@ -351,3 +351,72 @@ func TestConfigReportsAllMistakes(t *testing.T) {
 		require.ErrorContains(t, err, part)
 	}
 }
+
+// lossy changes the metadata and then loses the answer, a few times.
+type lossy struct {
+	metadata.Store
+	mu   sync.Mutex
+	lose int
+}
+
+func (l *lossy) Set(ctx context.Context, key string, value []byte, version metadata.Version) (metadata.Version, error) {
+	version, err := l.Store.Set(ctx, key, value, version)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil && l.lose > 0 {
+		l.lose--
+		return 0, fmt.Errorf("connection lost: %w", metadata.ErrUnknown)
+	}
+	return version, err
+}
+
+// A lost answer counts as a lost compare-and-set: the number is given up, and a
+// new one claimed (steps 1, 2 and 5).
+func TestLostAnswersOfTheMetadata(t *testing.T) {
+	for lose := 1; lose <= 4; lose++ {
+		c := newCluster(t, 3)
+		c.config.Metadata = &lossy{Store: c.meta, lose: lose}
+		s := c.open()
+		require.Greater(t, s.ID(), txn.SessionID(lose/2))
+		require.Equal(t, s.ID(), c.m().Session)
+		require.Equal(t, s.ID(), c.m().Opened)
+		c.append(s, 0, 9)
+		c.waitCommitted(9)
+	}
+}
+
+// The operator's change of the target does not end a session, though it changes
+// M's version; a returning replica is recorded in spite of it.
+func TestOperatorChangesTheTargetOfAnOpenSession(t *testing.T) {
+	c := newCluster(t, 3)
+	s := c.open()
+	away := c.storages["s3"]
+	away.set(func() { away.down = errFull })
+	c.append(s, 0, 9)
+	c.waitCommitted(9)
+	require.Eventually(t, func() bool {
+		m, version, err := metadata.LoadPartition(t.Context(), c.meta, 0)
+		require.NoError(t, err)
+		m.Target = []string{"s1", "s2"}
+		_, err = metadata.SavePartition(t.Context(), c.meta, 0, m, version)
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
+	away.restart()
+	require.Eventually(t, func() bool { return away.last() == 9 }, 10*time.Second, time.Millisecond)
+	c.append(s, 10, 12)
+	c.waitCommitted(12)
+	require.NoError(t, s.Err())
+	require.Equal(t, []string{"s1", "s2"}, c.m().Target)
+}
+
+// A majority that is away ends the session after a while, and not before.
+func TestLostMajorityEndsTheSession(t *testing.T) {
+	c := newCluster(t, 3)
+	c.config.LostMax = 20 * time.Millisecond
+	s := c.open()
+	for _, name := range []string{"s1", "s2"} {
+		c.storages[name].set(func() { c.storages[name].down = errFull })
+	}
+	require.NoError(t, s.Append(t.Context(), frame(s, 0, 0), 0))
+	require.ErrorIs(t, ended(t, s), store.ErrNoMajority)
+}

@@ -59,7 +59,7 @@ func (g *Group) size(weightMax int64) {
 	g.weight, g.encoded = 0, 0
 	for i := range g.Attempts {
 		a := &g.Attempts[i]
-		n := record.Size(len(a.Locks), len(a.Key), len(a.Data))
+		n := record.Size(len(a.Locks)+min(len(a.Key), 1), len(a.Key), len(a.Data)) // a key is a lock, too
 		g.encoded += n
 		g.weight += int64(n + attemptOverhead)
 	}

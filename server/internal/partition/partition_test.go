@@ -31,6 +31,26 @@ func TestFailoverKeepsLocks(t *testing.T) {
 	require.Nil(t, b.append(b.attempt(3, 1, lock(write, 5), lock(read, 6))).no, "a client that is up to date has no false conflict")
 }
 
+// TestKeyIsAWriteLock: a business key is taken as a lock of its own, in the same
+// group, later, and after a failover; it is not counted as one of the client's.
+func TestKeyIsAWriteLock(t *testing.T) {
+	b := start(t, func(o *Options) { o.LocksMax = 2 }).ready()
+	defer b.done()
+	keyed := func(n uint64, hwm txn.ID, key string, locks ...txn.Lock) wire.Attempt {
+		a := b.attempt(n, hwm, locks...)
+		a.Key = []byte(key)
+		return a
+	}
+	n := b.send(keyed(1, txn.None, "k", lock(write, 1), lock(read, 2)), keyed(2, txn.None, "k"), keyed(3, txn.None, "other"))
+	b.await()
+	require.Equal(t, txn.ID(0), b.answer(n).id)
+	require.Equal(t, &wire.Error{Reason: wire.LockConflict, TransactionID: 0}, b.answer(n+1).no)
+	require.Equal(t, txn.ID(1), b.answer(n+2).id)
+	b.lose(0)
+	require.Equal(t, &wire.Error{Reason: wire.LockConflict, TransactionID: 0}, b.append(keyed(4, txn.None, "k")).no)
+	require.Nil(t, b.append(keyed(5, 0, "k")).no, "whoever has seen the first may: txcontext looks into the view")
+}
+
 // TestFailoverKeepsRequests: a resend to the next session gets the first one's
 // answer (I4), in the window and without reading the log again.
 func TestFailoverKeepsRequests(t *testing.T) {

@@ -120,6 +120,7 @@ func (s *sequencer) attempt(g *Group, a *wire.Attempt, now time.Time) *wire.Erro
 	if floor := s.window.Floor(); a.Floor() < floor && g.searchedBefore <= floor {
 		return s.unremembered(g, a)
 	}
+	takeKeyLock(a)
 	switch verdict, id := s.locks.Check(a.Locks, a.ClientHWM); verdict {
 	case locktable.Conflict:
 		return s.conflict(g, a, id)
@@ -127,6 +128,15 @@ func (s *sequencer) attempt(g *Group, a *wire.Attempt, now time.Time) *wire.Erro
 		return &wire.Error{Reason: wire.Stale, TransactionID: id}
 	}
 	return s.take(g, a, now)
+}
+
+// takeKeyLock adds the write lock of the business key, whatever client it comes
+// from: of two transactions with one key, computed from views that hold neither,
+// only one commits. Its hash lies in the record, so rebuild finds it too.
+func takeKeyLock(a *wire.Attempt) {
+	if len(a.Key) > 0 && !mutant.On("business-key-takes-no-lock") {
+		a.Locks = append(a.Locks[:len(a.Locks):len(a.Locks)], txn.Lock{Hash: txn.HashKey(a.Key), Mode: txn.LockWrite})
+	}
 }
 
 // take gives the attempt its ID and encodes it. Its data is copied here, once.

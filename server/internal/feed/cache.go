@@ -109,7 +109,7 @@ func (t *Tail) Publish(frame record.Frame, first, last txn.ID) {
 
 // evictLocked drops the oldest frames of all until the rest fits.
 func (c *Cache) evictLocked() {
-	for c.bytes > c.bytesMax && c.order.len() > 0 {
+	for c.order.len() > 0 && (c.bytes > c.bytesMax || c.order.at(0).stale > 0) {
 		t := c.order.pop()
 		if t.stale > 0 { // a tail's frames go in order, so the dropped ones come first
 			t.stale--

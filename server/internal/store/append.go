@@ -107,13 +107,19 @@ func (s *Session) answered(l *link, a session.Appended, err error) {
 		s.mu.Unlock()
 		return
 	}
-	committed, out := s.mu.leader.Appended(l.storage, a)
-	s.performLocked(out)
+	s.performLocked(s.mu.leader.Appended(l.storage, a))
+	committed := s.committedLocked()
+	s.mu.Unlock()
+	s.tell(committed)
+}
+
+// committedLocked returns the committed end and lets go of what lies below it.
+func (s *Session) committedLocked() txn.ID {
+	committed := s.mu.leader.Committed()
 	if s.mu.queue.release(committed) {
 		s.wakeLocked()
 	}
-	s.mu.Unlock()
-	s.tell(committed)
+	return committed
 }
 
 func (s *Session) linkFailed(l *link, err error) {

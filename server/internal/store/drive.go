@@ -10,15 +10,19 @@ import (
 	"github.com/waltz-log/waltz/metadata"
 )
 
-// step tells the leader of an event and carries out what follows.
+// step tells the leader of an event and carries out what follows. A replica that
+// begins to count may commit what it had answered before.
 func (s *Session) step(e session.Event) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.mu.err != nil {
+		s.mu.Unlock()
 		return
 	}
 	s.performLocked(s.mu.leader.Step(e))
 	s.watchMajorityLocked()
+	committed := s.committedLocked()
+	s.mu.Unlock()
+	s.tell(committed)
 }
 
 // performLocked carries out outputs in their order. Whatever waits is started

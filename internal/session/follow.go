@@ -18,6 +18,7 @@ type replica struct {
 	goal    txn.ID  // where it will be when it is installed
 	floor   txn.ID  // it must hold this before it counts (rule 4)
 	inNext  bool    // the unanswered ChangeM records it
+	again   bool    // it failed before it was opened this time
 }
 
 // step is how far a replica has come. The order matters.
@@ -62,6 +63,7 @@ func (l *Leader) openReplica(r *replica) {
 func (l *Leader) retry(storage string) {
 	if r := l.replica(storage); r != nil && r.step <= unfit {
 		l.openReplica(r)
+		r.again = true
 	}
 }
 

@@ -195,22 +195,23 @@ func (l *Leader) Append(first, last txn.ID) error {
 	return nil
 }
 
-// Appended takes a storage's answer and returns the committed end. Answers of
-// another incarnation or start than the last opened one are ignored (rule 3).
-// The outputs, most often none, are those of a replica that has caught up.
-func (l *Leader) Appended(storage string, a Appended) (txn.ID, []Output) {
+// Appended takes a storage's answer, which may move Committed. Answers of another
+// incarnation or start than the last opened one are ignored (rule 3). The
+// outputs, most often none, are those of a replica that has caught up. Step may
+// move Committed too, when such a replica begins to count.
+func (l *Leader) Appended(storage string, a Appended) []Output {
 	r := l.replica(storage)
-	if r == nil || r.promise.Replica != a.Replica || r.step < taking || a.Last > l.last {
-		return l.committed, nil
+	if l.phase != open || r == nil || r.promise.Replica != a.Replica || r.step < taking || a.Last > l.last {
+		return nil
 	}
 	r.last = max(r.last, a.Last)
 	if r.step == counted {
 		l.commit()
-		return l.committed, nil
+		return nil
 	}
 	l.out = l.out[:0]
 	l.recordReturned()
-	return l.committed, l.out
+	return l.out
 }
 
 // commit moves the committed end to what a majority of members has answered.
@@ -228,27 +229,32 @@ func (l *Leader) commit() {
 }
 
 // Alive reports whether a majority of members, and while opening of the target
-// too, takes part or is being asked: whether the session can get on without a
-// replica that has failed.
+// too, takes part or is on its way: whether the session can get on without those
+// that have failed. One that failed must have answered again.
 func (l *Leader) Alive() bool {
 	if l.phase < choosing {
 		return true
 	}
-	var members, targets int
+	var members []string
 	for _, m := range l.m.Members {
-		if r := l.replica(m.Storage); r != nil && (r.step == counted || l.phase < open && r.step > unfit) {
-			members++
-		}
+		members = append(members, m.Storage)
 	}
+	membersAlive := quorum.Reached(l.alive(members), len(members))
 	if l.phase >= open {
-		return quorum.Reached(members, len(l.m.Members))
-	}
-	for _, t := range l.m.Target {
-		if r := l.replica(t); r != nil && r.step > unfit {
-			targets++
-		}
+		return membersAlive
 	}
 	// Once the log is chosen the old members have done their part.
-	chosen := l.phase > choosing || len(l.m.Members) == 0
-	return quorum.Reached(targets, len(l.m.Target)) && (chosen || quorum.Reached(members, len(l.m.Members)))
+	chosen := l.phase > choosing || len(members) == 0
+	return quorum.Reached(l.alive(l.m.Target), len(l.m.Target)) && (chosen || membersAlive)
+}
+
+// alive counts the storages that have answered, or were not asked in vain yet.
+func (l *Leader) alive(storages []string) int {
+	have := 0
+	for _, storage := range storages {
+		if r := l.replica(storage); r != nil && (r.step > opening || r.step == opening && !r.again) {
+			have++
+		}
+	}
+	return have
 }

@@ -97,6 +97,9 @@ func (c *chaos) open(t *rapid.T) {
 func (c *chaos) step(r *rival, e session.Event) {
 	if !r.ended {
 		c.do(r, slices.Clone(r.leader.Step(e)))
+		if r.open {
+			c.learn(r, r.leader.Committed())
+		}
 	}
 }
 
@@ -265,8 +268,8 @@ func (c *chaos) arriveAppend(r *rival, storage string, m session.Append) {
 		if r.ended {
 			return
 		}
-		committed, out := r.leader.Appended(storage, a)
-		c.learn(r, committed)
+		out := r.leader.Appended(storage, a)
+		c.learn(r, r.leader.Committed())
 		c.do(r, slices.Clone(out))
 	})
 }

@@ -446,7 +446,7 @@ func (w *world) appendTo(s *server, name string, m session.Append) {
 		r.add(m.Records)
 		r.ApplyCommitted(m.Committed)
 	}
-	_, out := s.leader.Appended(name, session.Appended{Replica: r.Self, Last: r.Last})
+	out := s.leader.Appended(name, session.Appended{Replica: r.Self, Last: r.Last})
 	s.pending = append(s.pending, slices.Clone(out)...)
 	w.say("%s → %s: append %d to %d", s.name, name, span.First, span.Last)
 }

@@ -20,9 +20,11 @@ func (s *Session) step(e session.Event) {
 	}
 	s.performLocked(s.mu.leader.Step(e))
 	s.watchMajorityLocked()
-	committed := s.committedLocked()
+	committed, isOpen := s.committedLocked(), s.mu.isOpen
 	s.mu.Unlock()
-	s.tell(committed)
+	if isOpen {
+		s.tell(committed)
+	}
 }
 
 // performLocked carries out outputs in their order. Whatever waits is started
@@ -66,7 +68,7 @@ func (s *Session) openedLocked(o session.Opened) {
 	s.mu.high, s.mu.stamp, s.mu.isOpen = o.High, o.HighStamp, true
 	s.id = s.mu.leader.Session()
 	s.mu.queue.begin(o.High, o.HighStamp)
-	s.told.committed = o.High // nobody else knows of the session yet
+	s.told.committed = o.High // nobody tells before isOpen is seen under mu
 	close(s.opened)
 	s.c.Logger.Info("store session opened", "session", int64(s.mu.leader.Session()), "high_water_mark", int64(o.High))
 }

@@ -89,11 +89,13 @@ func newFaults() *faults {
 	return f
 }
 
-// next returns what befalls the next append.
-func (f *faults) next() fault {
+// next returns what befalls an append. One that is sent again may have been
+// committed, so refusing it for good would be a lie that no server tells (I8): it
+// meets no more than what it may meet in production.
+func (f *faults) next(resend bool) fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.coming) > 0 {
+	if len(f.coming) > 0 && !resend {
 		first := f.coming[0]
 		f.coming = f.coming[1:]
 		return first
@@ -108,6 +110,9 @@ func (f *faults) next() fault {
 		return fault{kind: answerLost}
 	case 2:
 		return refuse(wire.Unavailable, waltz.None, true)
+	}
+	if resend {
+		return fault{}
 	}
 	return refuse(wire.LockConflict, waltz.None, false)
 }

@@ -199,7 +199,7 @@ func (r *relay) send(ctx context.Context) error {
 
 // one does to a transaction what its fault says, and reports whether it went up.
 func (r *relay) one(ctx context.Context, f flight, key string, tx *clientpb.Transaction) (bool, error) {
-	f.fault = r.p.faults.next()
+	f.fault = r.p.faults.next(tx.GetResend())
 	switch f.fault.kind {
 	case requestLost:
 		return false, errCut()

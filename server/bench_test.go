@@ -68,6 +68,72 @@ func benchmarkAppend(b *testing.B, inFlight int) {
 	b.ReportMetric(float64(d.syncs-syncs)/took.Seconds(), "syncs/s")
 }
 
+// BenchmarkSubscribe: one subscriber replays a log of 200-byte transactions over
+// loopback TCP, from a log in memory. The client looks at nothing but the marks.
+func BenchmarkSubscribe(b *testing.B) {
+	const records, dataBytes = 300_000, 200
+	log := &memorySession{size: record.Size(0, 0, dataBytes), high: records - 1}
+	for id := range txn.ID(records) {
+		var request txn.RequestID
+		binary.LittleEndian.PutUint64(request[8:], uint64(id+1)*0x9E3779B97F4A7C15)
+		log.frame = record.Append(log.frame, &record.Record{ID: id, Request: request, Header: txn.Header(id % 10), Data: make([]byte, dataBytes)}, nil)
+	}
+	s, err := New(Options{ClusterKey: "key", Partitions: 1, open: func(_ context.Context, _ txn.Partition, told func(txn.ID)) (partition.Session, error) {
+		log.diskSession = newDiskSession(nil, told)
+		return log, nil
+	}})
+	require.NoError(b, err)
+	client, stop := serveTCP(b, s)
+	defer stop()
+	for name, r := range map[string]*clientpb.SubscribeRequest{
+		"all": {HighWaterMark: -1}, "none": {HighWaterMark: -1, Data: clientpb.DataMode_DATA_MODE_NONE},
+		"filtered": {HighWaterMark: -1, Data: clientpb.DataMode_DATA_MODE_FILTERED, Headers: []int32{3, 4}},
+	} {
+		b.Run("data="+name, func(b *testing.B) {
+			cpu := cpuTime()
+			for b.Loop() {
+				require.NoError(b, replay(client, r, records-1))
+			}
+			n := float64(b.N) * records
+			b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")
+			b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/1e3/n, "cpu-us/record")
+		})
+	}
+}
+
+func replay(client clientpb.WaltzClient, r *clientpb.SubscribeRequest, last int64) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	feed, err := client.Subscribe(ctx, r)
+	if err != nil {
+		return err
+	}
+	for {
+		m, err := feed.Recv()
+		if err != nil {
+			return err
+		}
+		if m.GetHighWaterMark() == last {
+			return nil
+		}
+	}
+}
+
+// memorySession is a log in memory, of records of one size.
+type memorySession struct {
+	*diskSession
+	frame record.Frame
+	size  int
+	high  txn.ID
+}
+
+func (s *memorySession) High() txn.ID { return s.high }
+
+func (s *memorySession) Read(_ context.Context, first, last txn.ID, bytesMax int) (record.Frame, error) {
+	n := min(int(last-first)+1, max(1, bytesMax/s.size))
+	return append(record.Frame(nil), s.frame[int(first)*s.size:(int(first)+n)*s.size]...), nil // a read copies
+}
+
 func serveTCP(b *testing.B, s *Server) (clientpb.WaltzClient, func()) {
 	s.Start()
 	require.NoError(b, s.Ready(context.Background()))

@@ -16,7 +16,9 @@ import (
 func TestCreateRefusesWhatIsNoCluster(t *testing.T) {
 	s := local.NewMemory()
 	for _, c := range []metadata.Cluster{
-		{Key: "k"}, {Key: "k", Partitions: metadata.PartitionsMax + 1}, {Partitions: 1},
+		{Key: "k"},
+		{Key: "k", Partitions: metadata.PartitionsMax + 1},
+		{Partitions: 1},
 		{Key: "k", Partitions: 1, FormatVersion: metadata.FormatVersion + 1},
 	} {
 		require.Error(t, metadata.Create(t.Context(), s, c, []string{"s"}))

@@ -72,7 +72,7 @@ type (
 		Storage string
 		Message Open
 	}
-	// SendTruncate: Truncated or Failed.
+	// SendTruncate asks for records to be dropped: Truncated or Failed.
 	SendTruncate struct {
 		Storage string
 		Message Truncate
@@ -86,7 +86,7 @@ type (
 		First, Last txn.ID
 		Message     Copy // without records
 	}
-	// SendInstall: Installed or Failed.
+	// SendInstall asks a replica to become a member: Installed or Failed.
 	SendInstall struct {
 		Storage string
 		Message Install

@@ -86,7 +86,7 @@ func readAll(fsys vfs.FS, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer h.Close() //nolint:errcheck // only read
+	defer h.Close()
 	size, err := h.Size()
 	if err != nil {
 		return nil, err

@@ -198,7 +198,7 @@ func (s *Session) Close(ctx context.Context) error {
 func (s *Session) drain(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		if s.mu.queue.empty() || s.mu.err != nil {
+		if idle := s.mu.queue.empty() || s.mu.err != nil; idle {
 			s.mu.Unlock()
 			return nil
 		}

@@ -1,0 +1,114 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	sqlite3 "modernc.org/sqlite"
+
+	"github.com/waltz-log/waltz/applier"
+	"github.com/waltz-log/waltz/migrations"
+	"github.com/waltz-log/waltz/waltz"
+)
+
+// View is an applier on SQLite.
+type View = applier.Applier[Tx, Snapshot]
+
+// Handler applies one kind of transaction on SQLite; applier.On makes one.
+type Handler = applier.Handler[Tx]
+
+// Open opens the view in a file, making the file if there is none, and brings the
+// framework's tables up to date or checks them. file is a path or
+// sqlite:///absolute/path.
+//
+// Errors: the file's, migrations' [*migrations.SchemaError], and those of
+// [applier.Open].
+func Open(ctx context.Context, client *waltz.Client, file string, o applier.Options, handlers ...Handler) (*View, error) {
+	return OpenLog(ctx, applier.FromClient(client), file, o, handlers...)
+}
+
+// OpenLog is Open on any log: a test's, or one that is read in another way.
+func OpenLog(ctx context.Context, log applier.Log, file string, o applier.Options, handlers ...Handler) (*View, error) {
+	path, err := Path(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, path, o); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	db, err := openDatabase(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return applier.Open(ctx, log, db, o, handlers...)
+}
+
+// OpenDB opens a pool of database/sql on a file, with the settings that the
+// applier's own connections have: for the application's migrations and for reading
+// beside the view. The caller closes it.
+func OpenDB(file string) (*sql.DB, error) {
+	path, err := Path(file)
+	if err != nil {
+		return nil, err
+	}
+	c, err := sqlite3.NewConnector(dsn(path))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return sql.OpenDB(c), nil
+}
+
+// Path returns the absolute path that sqlite:///absolute/path or a path names.
+func Path(file string) (string, error) {
+	path, isURL := strings.CutPrefix(file, "sqlite://")
+	if isURL {
+		u, err := url.Parse(file)
+		if err != nil {
+			return "", fmt.Errorf("database %q: %w", file, errors.Unwrap(err))
+		}
+		if u.Host != "" || !filepath.IsAbs(u.Path) || u.RawQuery != "" || u.Fragment != "" {
+			return "", fmt.Errorf("database %q: want sqlite:///absolute/path and nothing else", file)
+		}
+		path = u.Path
+	}
+	if path == "" || strings.HasPrefix(path, ":memory:") || !isURL && strings.Contains(path, "://") {
+		return "", fmt.Errorf("database %q: want a path or sqlite:///absolute/path; a view in memory would be another one on each connection", file)
+	}
+	return filepath.Abs(path)
+}
+
+// dsn has the settings of every connection. Times are stored as SQLite's own
+// functions read them.
+func dsn(path string) string {
+	q := url.Values{
+		"_pragma": {
+			"busy_timeout(5000)", "journal_mode(wal)", "synchronous(full)", "foreign_keys(1)",
+			"temp_store(memory)", "cache_size(-16384)",
+		},
+		"_txlock":      {"immediate"},
+		"_time_format": {"sqlite"},
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
+}
+
+func migrate(ctx context.Context, path string, o applier.Options) error {
+	db, err := OpenDB(path)
+	if err != nil {
+		return err
+	}
+	m, err := migrations.New(db, migrations.SQLite, migrations.Options{Logger: o.Logger})
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	if o.Migrate == applier.MigrateCheck {
+		err = m.Check(ctx)
+	} else {
+		_, err = m.Up(ctx)
+	}
+	return errors.Join(err, db.Close())
+}

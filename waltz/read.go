@@ -144,6 +144,7 @@ func (c *Client) retry(ctx context.Context, p Partition, step func(context.Conte
 	defer context.AfterFunc(c.ctx, cancel)()
 	b := newBackOff()
 	b.Reset()
+	trouble := fmt.Errorf("%w: no answer in time", ErrUnavailable)
 	for {
 		l, err := c.owner(ctx, p)
 		if err == nil {
@@ -156,11 +157,12 @@ func (c *Client) retry(ctx context.Context, p Partition, step func(context.Conte
 			return ErrClosed
 		}
 		if ctx.Err() == nil {
+			trouble = err
 			c.router.kick()
 			_ = pause(ctx, b) // ctx is looked at below
 		}
 		if ctx.Err() != nil {
-			return withTrouble(ctx.Err(), err)
+			return withTrouble(ctx.Err(), trouble)
 		}
 	}
 }

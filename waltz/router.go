@@ -162,6 +162,9 @@ func (r *router) askOne(ctx context.Context, addr string) (*clientpb.DescribeRes
 	}
 	defer done()
 	d, err := api.Describe(ctx, &clientpb.DescribeRequest{})
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("describe log at %s: %w: no answer in time", addr, ErrUnavailable)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("describe log at %s: %w", addr, callError(err))
 	}

@@ -47,13 +47,17 @@ type chaos struct {
 type rival struct {
 	leader  *session.Leader
 	version int
-	flight  []func()
-	sent    []func() // arrived once already
+	flight  []message
+	sent    []message // arrived once already
 	links   map[string]session.Replica
 	last    txn.ID
 	ended   bool
 	open    bool
 }
+
+// message is one under way: a request, or its answer. lost is what the server
+// hears in the end if it is lost; nil: nothing.
+type message struct{ arrive, lost func() }
 
 func storageName(i int) string { return fmt.Sprintf("s%d", i+1) }
 
@@ -119,29 +123,30 @@ func (c *chaos) do(r *rival, out []session.Output) {
 			r.ended = true
 		case session.ChangeM:
 			version := r.version
-			r.once(func() { c.compareAndSet(r, o.M, version) })
+			r.once(func() { c.compareAndSet(r, o.M, version) }, func() { c.step(r, session.NotChanged{}) })
 		case session.LoadM:
-			r.once(func() { c.load(r) })
+			r.once(func() { c.load(r) }, nil)
 		default:
-			r.flight = append(r.flight, func() { c.arrive(r, o) })
+			r.flight = append(r.flight, message{arrive: func() { c.arrive(r, o) }})
 		}
 	}
 }
 
-// once puts a call to the metadata under way, which is not repeated.
-func (r *rival) once(f func()) {
+// once puts a call to the metadata, or its answer, under way. It is not
+// repeated.
+func (r *rival) once(f, lost func()) {
 	done := false
-	r.flight = append(r.flight, func() {
+	r.flight = append(r.flight, message{lost: lost, arrive: func() {
 		if !done {
 			done = true
 			f()
 		}
-	})
+	}})
 }
 
 func (c *chaos) load(r *rival) {
 	m, version := c.m.Clone(), c.version
-	r.once(func() { r.version = version; c.step(r, session.Loaded{M: m}) })
+	r.once(func() { r.version = version; c.step(r, session.Loaded{M: m}) }, nil)
 }
 
 // arrive lets a storage handle a message; its answer is a message too.
@@ -153,16 +158,17 @@ func (c *chaos) arrive(r *rival, o session.Output) {
 	r.answer(func() { c.step(r, event) })
 }
 
-func (r *rival) answer(f func()) { r.flight = append(r.flight, f) }
+func (r *rival) answer(f func()) { r.flight = append(r.flight, message{arrive: f}) }
 
 func (c *chaos) compareAndSet(r *rival, m session.PartitionState, version int) {
+	notChanged := func() { c.step(r, session.NotChanged{}) }
 	if version != c.version {
-		r.once(func() { c.step(r, session.NotChanged{}) })
+		r.once(notChanged, notChanged)
 		return
 	}
 	c.version++
 	c.m, version = m, c.version
-	r.once(func() { r.version = version; c.step(r, session.Changed{}) })
+	r.once(func() { r.version = version; c.step(r, session.Changed{}) }, notChanged)
 }
 
 // store lets a storage handle a message.
@@ -243,7 +249,7 @@ func (c *chaos) sendAppend(r *rival, storage string, first, last txn.ID) {
 		Session: r.leader.Session(), Replica: self, PrevID: first - 1, PrevStamp: r.leader.StampAt(first - 1),
 		Committed: r.leader.Committed(), Records: makeFrame(r.leader.Session(), first, last),
 	}
-	r.flight = append(r.flight, func() { c.arriveAppend(r, storage, m) })
+	r.flight = append(r.flight, message{arrive: func() { c.arriveAppend(r, storage, m) }})
 }
 
 func (c *chaos) arriveAppend(r *rival, storage string, m session.Append) {
@@ -292,7 +298,7 @@ func (c *chaos) learn(r *rival, committed txn.ID) {
 }
 
 // take removes one message under way; most often an old one.
-func take(t *rapid.T, r *rival) func() {
+func take(t *rapid.T, r *rival) message {
 	if len(r.flight) == 0 {
 		t.Skip("nothing under way")
 	}
@@ -307,9 +313,9 @@ func (c *chaos) deliver(t *rapid.T) {
 	if len(r.flight) == 0 {
 		return
 	}
-	f := take(t, r)
-	r.sent = append(r.sent, f)
-	f()
+	m := take(t, r)
+	r.sent = append(r.sent, m)
+	m.arrive()
 }
 
 func (c *chaos) deliverMany(t *rapid.T) {
@@ -318,11 +324,14 @@ func (c *chaos) deliverMany(t *rapid.T) {
 	}
 }
 
-// lose drops a message or an answer; the server hears of a broken connection
-// to every storage, or of a failed change of M, in the end.
+// lose drops a message or an answer. Of one to the metadata the server hears in
+// the end that its outcome is unknown, else of a broken connection to a storage.
 func (c *chaos) lose(t *rapid.T) {
 	r := c.rival(t)
-	take(t, r)
+	if m := take(t, r); m.lost != nil {
+		r.answer(m.lost)
+		return
+	}
 	storage := storageName(rapid.IntRange(0, storages-1).Draw(t, "storage"))
 	r.answer(func() {
 		delete(r.links, storage)
@@ -335,8 +344,7 @@ func (c *chaos) repeat(t *rapid.T) {
 	if len(r.sent) == 0 {
 		t.Skip("nothing sent")
 	}
-	f := rapid.SampledFrom(r.sent).Draw(t, "message")
-	f()
+	r.sent[rapid.IntRange(0, len(r.sent)-1).Draw(t, "message")].arrive()
 }
 
 func (c *chaos) retry(t *rapid.T) {
@@ -412,9 +420,9 @@ func (c *chaos) heal(t *rapid.T) {
 		c.open(t)
 		r := c.servers[len(c.servers)-1]
 		for len(r.flight) > 0 {
-			f := r.flight[0]
+			m := r.flight[0]
 			r.flight = r.flight[1:]
-			f()
+			m.arrive()
 		}
 		if !r.open || r.ended {
 			continue
@@ -427,9 +435,9 @@ func (c *chaos) heal(t *rapid.T) {
 			c.sendAppend(r, storageName(i), r.last, r.last)
 		}
 		for len(r.flight) > 0 {
-			f := r.flight[0]
+			m := r.flight[0]
 			r.flight = r.flight[1:]
-			f()
+			m.arrive()
 		}
 		require.Equal(t, r.last, r.leader.Committed(), "P5")
 		return

@@ -161,6 +161,30 @@ func TestStopGivesUpInTime(t *testing.T) {
 	requireReason(t, err, wire.ShuttingDown)
 }
 
+// TestStopDespiteAStuckClient: one that sends and never takes an answer holds up
+// neither the others nor a stop.
+func TestStopDespiteAStuckClient(t *testing.T) {
+	b := start(t, 1, func(o *Options) { o.StreamInFlightMax = 1 << 20 }).ready()
+	stuck, err := b.client.Append(b.ctx)
+	require.NoError(t, err)
+	go func() {
+		for seq := uint64(0); ; seq++ {
+			x := tx(0, seq+1)
+			x.ClientHighWaterMark = -2 // refused, with a long message
+			if stuck.Send(&clientpb.AppendRequest{FirstSeq: seq, Transactions: []*clientpb.Transaction{x}}) != nil {
+				return
+			}
+		}
+	}()
+	s := b.stream()
+	for n := range uint64(20) {
+		_, no := s.append(tx(0, 1000+n))
+		require.Nil(t, no)
+	}
+	require.Eventually(t, func() bool { return b.Stats().Partitions[0].Refused[wire.Invalid] > 20_000 }, waitMax, tick)
+	require.NoError(t, b.Stop(b.ctx))
+}
+
 func requireReason(t *testing.T, err error, want wire.Reason) {
 	t.Helper()
 	got, ok := wire.ReasonOf(wire.FromStatus(err))

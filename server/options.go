@@ -32,7 +32,7 @@ type Options struct {
 	Generation int64
 
 	DataBytesMax  int // data of one transaction; default 1 MiB, 1 to 64 MiB
-	LocksMax      int // locks of one transaction; default 256, 1 to 65,535
+	LocksMax      int // locks of one transaction; default 256, 1 to 65,534
 	GroupBytesMax int // one message of an append stream; default 4 MiB, at least DataBytesMax + 64 KiB
 
 	StreamInFlightMax int // transactions of one append stream that wait for an answer; the stream waits beyond it; default 65,536
@@ -59,7 +59,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.ClusterName = "waltz"
 	}
 	limit(&errs, "DataBytesMax", &o.DataBytesMax, 1<<20, 1, 64<<20)
-	limit(&errs, "LocksMax", &o.LocksMax, 256, 1, record.LocksMax)
+	limit(&errs, "LocksMax", &o.LocksMax, 256, 1, record.LocksMax-1) // the business key takes one, too
 	limit(&errs, "GroupBytesMax", &o.GroupBytesMax, max(4<<20, o.DataBytesMax+groupOverhead), o.DataBytesMax+groupOverhead, 256<<20)
 	limit(&errs, "StreamInFlightMax", &o.StreamInFlightMax, 1<<16, 1, 1<<20)
 	limit(&errs, "InboxBytesMax", &o.InboxBytesMax, 4<<20, 64<<10, 1<<30)

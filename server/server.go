@@ -138,7 +138,8 @@ func (s *Server) notReady() error {
 
 // Stop refuses new transactions, waits until what is in flight is committed and
 // answered, gives up the partitions, and ends all streams. When ctx ends first,
-// what is in flight stays unanswered; the error says in which partitions.
+// what is in flight stays unanswered; the error says in which partitions. A
+// stream whose client does not take its answers ends with the gRPC server only.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	s.mu.stopped = true
@@ -149,8 +150,25 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Unlock()
 	err := closeAll(ctx, open)
 	s.stop()
-	s.receivers.Wait()
+	s.awaitReceivers(ctx)
 	return err
+}
+
+// streamEndMax is how long Stop waits for append streams to end.
+const streamEndMax = time.Second
+
+func (s *Server) awaitReceivers(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, streamEndMax)
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { // ends with the last stream
+		s.receivers.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
 }
 
 func closeAll(ctx context.Context, partitions []*partition.Partition) error {

@@ -98,7 +98,9 @@ func (b *bundle) lose(keep int) {
 }
 
 func (b *bundle) eventually(ok func() bool, what string) {
-	for end := time.Now().Add(waitMax); !ok(); time.Sleep(50 * time.Microsecond) {
+	poll := time.NewTicker(50 * time.Microsecond)
+	defer poll.Stop()
+	for end := time.Now().Add(waitMax); !ok(); <-poll.C {
 		require.True(b.t, time.Now().Before(end), "in vain: %s", what)
 	}
 }

@@ -77,7 +77,9 @@ func (b *bundle) drawAttempt(t *rapid.T, n uint64) wire.Attempt {
 		mode := rapid.SampledFrom([]txn.LockMode{txn.LockRead, txn.LockWrite, txn.LockAppend}).Draw(t, "mode")
 		return lock(mode, txn.LockHash(rapid.IntRange(0, 30).Draw(t, "lock")))
 	}), 0, 3).Draw(t, "locks")
-	return b.attempt(n, hwm, locks...)
+	a := b.attempt(n, hwm, locks...)
+	a.Key = []byte(rapid.SampledFrom([]string{"", "", "", "a", "b", "c"}).Draw(t, "key"))
+	return a
 }
 
 // judge checks every answer against the final log.
@@ -134,14 +136,14 @@ func (b *bundle) judgeAnswer(log []record.Record, a wire.Attempt, got answer, co
 }
 
 // conflicting returns the last transaction in part of a log, above the attempt's
-// mark and below end, that took one of its read or write locks.
+// mark and below end, that took one of its read or write locks, or has its key.
 func conflicting(log []record.Record, a wire.Attempt, end txn.ID) txn.ID {
 	for _, r := range slices.Backward(log) {
 		if r.ID >= end || r.ID <= a.ClientHWM {
 			continue
 		}
 		for i := range r.LockCount() {
-			if slices.ContainsFunc(a.Locks, func(l txn.Lock) bool { return l.Mode.Checks() && l.Hash == r.Lock(i) }) {
+			if len(a.Key) > 0 && txn.HashKey(a.Key) == r.Lock(i) || slices.ContainsFunc(a.Locks, func(l txn.Lock) bool { return l.Mode.Checks() && l.Hash == r.Lock(i) }) {
 				return r.ID
 			}
 		}

@@ -130,6 +130,7 @@ func (s *sequencer) resolve() {
 			s.resolveOne(w.from, w.seq, w.request)
 		}
 	}
+	s.waiting = 0
 	s.p.counters.inFlight.Store(0)
 }
 

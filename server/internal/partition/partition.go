@@ -172,12 +172,12 @@ func (p *Partition) own() {
 	defer p.cancel()
 	s := newSequencer(p)
 	defer s.searcher.stop()
-	wait := p.o.ReopenFirst
+	wait, said := p.o.ReopenFirst, ""
 	for !p.isClosing() {
 		opened := p.o.Now()
 		err := s.open(p.openCtx)
 		if err == nil {
-			err = s.serve()
+			said, err = "", s.serve()
 		}
 		if p.isClosing() {
 			return
@@ -186,7 +186,10 @@ func (p *Partition) own() {
 		if p.o.Now().Sub(opened) > p.o.ReopenMax { // it was of use for a while
 			wait = p.o.ReopenFirst
 		}
-		p.o.Logger.Warn("store session is not open", "partition", p.o.Partition, "error", err, "retry_in", wait)
+		if err.Error() != said {
+			p.o.Logger.Warn("no store session, trying to open one", "partition", p.o.Partition, "error", err)
+			said = err.Error()
+		}
 		if !p.pause(wait) {
 			return
 		}

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/waltz-log/waltz/internal/mutant"
@@ -30,7 +31,9 @@ type sequencer struct {
 	flights flights
 	frame   flight // being built; its frame is nil if there is none
 	ahead   int    // bytes that the groups at hand may still need
+	waiting int    // answers that wait for the fate of another transaction
 	failed  error  // the session refused a frame: it must not get a later one
+	scratch []txn.Lock
 }
 
 func newSequencer(p *Partition) *sequencer {
@@ -67,7 +70,7 @@ func (s *sequencer) serve() error {
 // sequence takes what waits and hands it to the session, unless enough is in
 // flight: then it waits in the inbox, and behind it the clients (I9).
 func (s *sequencer) sequence() error {
-	if s.flights.bytes >= s.p.o.InFlightBytesMax || s.flights.transactions >= s.p.o.WindowTransactions/inFlightShare {
+	if s.flights.bytes >= s.p.o.InFlightBytesMax || s.flights.transactions+s.waiting >= s.p.o.WindowTransactions/inFlightShare {
 		return nil
 	}
 	groups := s.p.inbox.take()
@@ -120,7 +123,7 @@ func (s *sequencer) attempt(g *Group, a *wire.Attempt, now time.Time) *wire.Erro
 	if floor := s.window.Floor(); a.Floor() < floor && g.searchedBefore <= floor {
 		return s.unremembered(g, a)
 	}
-	takeKeyLock(a)
+	s.takeKeyLock(a)
 	switch verdict, id := s.locks.Check(a.Locks, a.ClientHWM); verdict {
 	case locktable.Conflict:
 		return s.conflict(g, a, id)
@@ -133,9 +136,10 @@ func (s *sequencer) attempt(g *Group, a *wire.Attempt, now time.Time) *wire.Erro
 // takeKeyLock adds the write lock of the business key, whatever client it comes
 // from: of two transactions with one key, computed from views that hold neither,
 // only one commits. Its hash lies in the record, so rebuild finds it too.
-func takeKeyLock(a *wire.Attempt) {
+func (s *sequencer) takeKeyLock(a *wire.Attempt) {
 	if len(a.Key) > 0 && !mutant.On("business-key-takes-no-lock") {
-		a.Locks = append(a.Locks[:len(a.Locks):len(a.Locks)], txn.Lock{Hash: txn.HashKey(a.Key), Mode: txn.LockWrite})
+		s.scratch = append(append(s.scratch[:0], a.Locks...), txn.Lock{Hash: txn.HashKey(a.Key), Mode: txn.LockWrite})
+		a.Locks = s.scratch // nobody looks at it after this attempt
 	}
 }
 
@@ -171,6 +175,9 @@ func (s *sequencer) flush() error {
 		return nil
 	}
 	s.frame = flight{}
+	if cap(f.frame) > 2*len(f.frame) { // most of what it was made for was refused; it may be cached for long
+		f.frame = slices.Clone(f.frame)
+	}
 	s.flights.push(f)
 	s.p.counters.sequenced(&f, s.flights.transactions)
 	if mutant.On("feed-before-commit") {
@@ -193,6 +200,7 @@ func (s *sequencer) settle(id txn.ID) {
 		for i := range f.spans {
 			f.spans[i].commit(s.p.o.Partition)
 		}
+		s.waiting -= len(f.waits)
 		for i := range f.waits {
 			s.p.counters.waited(&f.waits[i])
 			f.waits[i].commit(s.p.o.Partition)
@@ -224,8 +232,10 @@ func (s *sequencer) await(id txn.ID, w wait) {
 	switch f := s.flights.find(id); {
 	case s.frame.frame != nil && id >= s.frame.first:
 		s.frame.waits = append(s.frame.waits, w)
+		s.waiting++
 	case f != nil:
 		f.waits = append(f.waits, w)
+		s.waiting++
 	default:
 		s.p.counters.waited(&w)
 		w.commit(s.p.o.Partition)

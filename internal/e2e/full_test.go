@@ -78,7 +78,7 @@ func TestFullDisk(t *testing.T) {
 // says that it refuses; the append that waits then is given up.
 func appendUntil(t *testing.T, client *waltz.Client, h *history.History, refused <-chan error, count int) (why error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	stop := make(chan struct{})
 	watched := make(chan struct{})

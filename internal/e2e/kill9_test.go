@@ -14,9 +14,10 @@ import (
 )
 
 // TestKill9 kills the server over and over while workers append and others
-// read, restarts it at once, and judges the whole history at the end: nothing
-// acknowledged is lost, IDs are dense, once, in real time and over no
-// conflicting lock; every feed is the log (I1, I2, I4, I5, I6, I8).
+// read, restarts it at once, kills the process that applies the log to SQLite,
+// too, and judges the whole history at the end: nothing acknowledged is lost,
+// IDs are dense, once, in real time and over no conflicting lock; every feed is
+// the log, and the view is exact (I1, I2, I4, I5, I6, I7, I8).
 func TestKill9(t *testing.T) {
 	rounds, name := sized(5, 50, "rounds")
 	t.Run(name, func(t *testing.T) { kill9(t, newServer(t, 3), rounds) })
@@ -36,10 +37,19 @@ func kill9(t *testing.T, s *devServer, rounds int) {
 	feeds := job{Kind: "feed", Name: "feeder", Log: s.url(), Record: filepath.Join(t.TempDir(), "recording")}
 	feeder := startWorker(t, feeds)
 
+	view := filepath.Join(t.TempDir(), "view.db")
+	viewer := func(toEnd bool) *process {
+		return startWorker(t, job{Kind: "view", Name: "viewer", Log: s.url(), View: view, ToEnd: toEnd})
+	}
+	v := viewer(false)
 	for round := range rounds {
 		w := workers[round%appenders]
 		have, _ := w.have()
 		w.count(t, len(have)+1+rand.IntN(20)) // progress, so that the next kill hits work
+		if round%2 == 0 {
+			v.kill()
+			v = viewer(false)
+		}
 		s.kill()
 		s.start()
 	}
@@ -57,6 +67,12 @@ func kill9(t *testing.T, s *devServer, rounds int) {
 	require.Len(t, h.Feeds, 2*partitions)
 	report(t, h)
 	require.NoError(t, h.Check())
+	v.kill()
+	requireExact(t, view, h.Logs)
+	viewer(true).wait(t)
+	for p, mark := range requireExact(t, view, h.Logs) {
+		require.Len(t, h.Logs[p], int(mark)+1)
+	}
 	for p := range partitions {
 		require.NoError(t, history.CheckLinear(h, waltz.Partition(p), 1000, time.Minute))
 	}

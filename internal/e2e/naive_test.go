@@ -234,7 +234,7 @@ func (n *naive) At(_ context.Context, p txn.Partition, t txn.Timestamp) (id txn.
 
 // naiveServer serves a log on the naive storage.
 func naiveServer(ctx context.Context, j job) error {
-	const partitions = 3
+	partitions := j.Calls
 	meta, err := local.Open(local.Options{FS: vfs.OS{}, Dir: filepath.Join(j.Dir, "meta")})
 	if err != nil {
 		return err

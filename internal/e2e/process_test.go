@@ -21,8 +21,14 @@ import (
 )
 
 // patience bounds every wait for something that has to happen; a test that
-// runs into it has found a bug, or a machine that stands still.
-const patience = 60 * time.Second
+// runs into it has found a bug, or a machine that stands still. Where a soak
+// run waits for millions of transactions it is in no hurry.
+func patience() time.Duration {
+	if soak() {
+		return time.Hour
+	}
+	return time.Minute
+}
 
 // process is one operating-system process of a test. It is killed when the test
 // ends, and what it wrote is shown if the test failed.
@@ -101,7 +107,7 @@ func (p *process) wait(t testing.TB) {
 	select {
 	case <-p.ended:
 		require.NoError(t, p.err, "%s: %s", p.name, p.stderr())
-	case <-time.After(patience):
+	case <-time.After(patience()):
 		require.Fail(t, "it does not end", "%s: %s", p.name, p.stderr())
 	}
 }
@@ -109,7 +115,7 @@ func (p *process) wait(t testing.TB) {
 // line waits for the first line of stdout that fits, and returns what fits makes of it.
 func (p *process) line(t testing.TB, what string, fits func(line string) (string, bool)) string {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(patience())
 	for seen := 0; ; {
 		lines, more := p.have()
 		for ; seen < len(lines); seen++ {
@@ -175,7 +181,7 @@ func output(t testing.TB, path string, args ...string) (stdout, stderr string, c
 
 func outputOf(t testing.TB, stdin io.Reader, path string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	var out, errs strings.Builder
 	cmd := exec.CommandContext(ctx, path, args...)
@@ -210,5 +216,5 @@ func freeAddress(t testing.TB) string {
 // eventually waits for a condition that no line tells.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	require.Eventually(t, holds, patience, 5*time.Millisecond, what)
+	require.Eventually(t, holds, patience(), 5*time.Millisecond, what)
 }

@@ -79,7 +79,7 @@ func TestTooLargeThroughTheClient(t *testing.T) {
 	c := s.client()
 	defer func() { require.NoError(t, c.Close()) }()
 	limit := int(c.Limits().DataBytesMax)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience())
 	defer cancel()
 	_, err := c.Append(ctx, 0, waltz.Transaction{Data: make([]byte, limit+1), HighWaterMark: waltz.None})
 	require.ErrorIs(t, err, waltz.ErrTooLarge)

@@ -29,7 +29,12 @@ type devServer struct {
 
 func newServer(t testing.TB, partitions int) *devServer {
 	t.Helper()
-	s := &devServer{t: t, binary: binary(t, "./cmd/waltz"), dir: filepath.Join(t.TempDir(), "log"), addr: freeAddress(t), partitions: partitions}
+	s := &devServer{t: t, dir: filepath.Join(t.TempDir(), "log"), addr: freeAddress(t), partitions: partitions}
+	if s.naive = os.Getenv("E2E_NAIVE") != ""; s.naive {
+		require.NoError(t, os.MkdirAll(s.dir, 0o700))
+	} else {
+		s.binary = binary(t, "./cmd/waltz")
+	}
 	s.start()
 	return s
 }
@@ -46,7 +51,7 @@ func (s *devServer) launch() {
 	s.t.Helper()
 	s.starts++
 	if s.naive {
-		s.process = startWorker(s.t, job{Kind: "naive", Name: fmt.Sprint("naive", s.starts), Log: s.addr, Dir: s.dir})
+		s.process = startWorker(s.t, job{Kind: "naive", Name: fmt.Sprint("naive", s.starts), Log: s.addr, Dir: s.dir, Calls: s.partitions})
 		return
 	}
 	s.process = start(s.t, fmt.Sprintf("waltz dev, start %d", s.starts), nil, s.binary,
@@ -69,7 +74,7 @@ func (s *devServer) url() string { return "waltz://" + s.addr }
 // client dials the server for the test itself.
 func (s *devServer) client(opts ...waltz.Option) *waltz.Client {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	c, err := waltz.Dial(ctx, s.url(), opts...)
 	require.NoError(s.t, err)
@@ -79,7 +84,7 @@ func (s *devServer) client(opts ...waltz.Option) *waltz.Client {
 // logs reads every partition from the start to its high-water mark.
 func (s *devServer) logs() map[waltz.Partition][]history.Entry {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	c := s.client()
 	defer func() { require.NoError(s.t, c.Close()) }()

@@ -28,7 +28,7 @@ func TestBeyondTheWindow(t *testing.T) { beyondTheWindow(t, newServer(t, 1)) }
 func beyondTheWindow(t *testing.T, s *devServer) {
 	c := &caller{t: t}
 	c.h.WindowMin = windowMin
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience())
 	defer cancel()
 	client := s.client()
 	defer func() { require.NoError(t, client.Close()) }()

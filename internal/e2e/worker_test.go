@@ -50,6 +50,9 @@ func work(text string) error {
 		"feed":   feedWorker,
 		"mount":  mountWorker,
 		"naive":  naiveServer,
+		"view":   viewWorker,
+		"move":   moveWorker,
+		"key":    keyWorker,
 	}
 	run := kinds[j.Kind]
 	if run == nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func (b *bundle) read(r *clientpb.ReadRequest) (ids []int64, all []record.Record
 	require.NoError(b.t, err)
 	for {
 		m, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return ids, all, nil
 		}
 		if err != nil {

@@ -171,7 +171,7 @@ func (l *Log) Records() ([]record.Record, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []record.Record
-	for r, err := range record.Frame(slices.Concat(l.frames...)).All() {
+	for r, err := range slices.Concat(l.frames...).All() {
 		if err != nil {
 			return nil, err
 		}
@@ -330,14 +330,12 @@ func (s *Session) At(_ context.Context, t txn.Timestamp) (txn.ID, error) {
 
 // Close implements partition.Session.
 func (s *Session) Close(context.Context) error {
-	l := s.log
-	l.mu.Lock()
-	if s.err != nil {
-		l.mu.Unlock()
-		s.quit.Wait()
-		return nil
+	s.log.mu.Lock()
+	open := s.log.current == s
+	s.log.mu.Unlock()
+	if open {
+		s.log.End(-1, errors.New("closed"))
 	}
-	l.mu.Unlock()
-	l.End(-1, errors.New("closed"))
+	s.quit.Wait()
 	return nil
 }

@@ -3,11 +3,11 @@ package session_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
@@ -16,23 +16,55 @@ import (
 // TestRandomSchedules lets rival servers work on one partition while messages
 // are delayed, repeated and lost, replicas restart and are wiped, members
 // change and answers of the metadata are lost, and checks P1, P2 and P4 after
-// every step. It is a small form of the simulator.
+// every step, and P5 after healing. It is a small form of the simulator. A seed
+// replays exactly: -run TestRandomSchedules/seed=17.
 func TestRandomSchedules(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		c := newChaos(t)
-		t.Repeat(map[string]func(*rapid.T){
-			"deliver": c.deliver, "deliver more": c.deliverMany, "deliver still more": c.deliverMany,
-			"lose": c.lose, "repeat": c.repeat, "open": c.open, "append": c.append, "append more": c.append,
-			"retry": c.retry, "restart": c.restart, "wipe": c.wipe, "target": c.target,
-			"": c.check,
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			c := newChaos(t, seed)
+			for range steps {
+				c.act()
+				c.check()
+			}
+			c.heal()
 		})
-		c.heal(t)
-	})
+	}
+}
+
+const (
+	seeds = 400
+	steps = 500
+)
+
+// act does one random thing. Mostly messages arrive; faults are rarer.
+func (c *chaos) act() {
+	switch n := c.rnd.IntN(100); {
+	case n < 62:
+		c.deliver()
+	case n < 78:
+		c.append()
+	case n < 84:
+		c.retry()
+	case n < 88:
+		c.repeat()
+	case n < 91:
+		c.lose()
+	case n < 94:
+		c.restart()
+	case n < 97:
+		c.open()
+	case n < 99:
+		c.wipe()
+	default:
+		c.target()
+	}
 }
 
 const storages = 5
 
 type chaos struct {
+	t         *testing.T
+	rnd       *rand.Rand
 	m         session.PartitionState
 	version   int
 	disks     []*disk
@@ -61,20 +93,20 @@ type message struct{ arrive, lost func() }
 
 func storageName(i int) string { return fmt.Sprintf("s%d", i+1) }
 
-func newChaos(t *rapid.T) *chaos {
-	c := &chaos{highest: map[int][3]txn.SessionID{}}
+func newChaos(t *testing.T, seed uint64) *chaos {
+	c := &chaos{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), highest: map[int][3]txn.SessionID{}}
 	for i := range storages {
 		c.disks = append(c.disks, &disk{ReplicaState: session.NewReplicaState(0, session.Replica{Incarnation: session.Incarnation(i + 1), Start: 1})})
 	}
-	c.m.Target = c.drawTarget(t)
+	c.m.Target = c.drawTarget()
+	c.open()
 	return c
 }
 
-func (c *chaos) drawTarget(t *rapid.T) []string {
-	n := rapid.SampledFrom([]int{1, 3, 3, 3, 5}).Draw(t, "members")
-	order := rapid.Permutation([]int{0, 1, 2, 3, 4}).Draw(t, "which")
+func (c *chaos) drawTarget() []string {
+	n := []int{1, 3, 3, 3, 3, 5}[c.rnd.IntN(6)]
 	var names []string
-	for _, i := range order[:n] {
+	for _, i := range c.rnd.Perm(storages)[:n] {
 		names = append(names, storageName(i))
 	}
 	return names
@@ -82,15 +114,15 @@ func (c *chaos) drawTarget(t *rapid.T) []string {
 
 func (c *chaos) disk(name string) *disk { return c.disks[int(name[1]-'1')] }
 
-func (c *chaos) rival(t *rapid.T) *rival {
-	alive := slices.DeleteFunc(slices.Clone(c.servers), func(r *rival) bool { return len(r.flight) == 0 && r.ended })
-	if len(alive) == 0 {
-		t.Skip("no server")
+// rival picks a server, most often the newest, or nil.
+func (c *chaos) rival() *rival {
+	if c.rnd.IntN(10) < 6 {
+		return c.servers[len(c.servers)-1]
 	}
-	return alive[rapid.IntRange(0, len(alive)-1).Draw(t, "server")]
+	return c.servers[max(0, len(c.servers)-1-c.rnd.IntN(3))]
 }
 
-func (c *chaos) open(t *rapid.T) {
+func (c *chaos) open() {
 	r := &rival{links: map[string]session.Replica{}}
 	c.servers = append(c.servers, r)
 	var out []session.Output
@@ -224,14 +256,14 @@ func (c *chaos) copyTo(d *disk, o session.SendCopy) (session.Event, error) {
 	return session.Copied{Storage: o.Storage, Replica: m.Replica, Last: span.Last}, nil
 }
 
-func (c *chaos) append(t *rapid.T) {
-	r := c.rival(t)
+func (c *chaos) append() {
+	r := c.rival()
 	if !r.open || r.ended {
-		t.Skip("no open session")
+		return
 	}
 	first := r.last + 1
-	last := first + txn.ID(rapid.IntRange(0, 2).Draw(t, "more"))
-	require.NoError(t, r.leader.Append(first, last))
+	last := first + txn.ID(c.rnd.IntN(3))
+	require.NoError(c.t, r.leader.Append(first, last))
 	r.last = last
 	for i := range storages {
 		c.sendAppend(r, storageName(i), first, last)
@@ -298,70 +330,69 @@ func (c *chaos) learn(r *rival, committed txn.ID) {
 }
 
 // take removes one message under way; most often an old one.
-func take(t *rapid.T, r *rival) message {
+func (c *chaos) take(r *rival) (m message, ok bool) {
 	if len(r.flight) == 0 {
-		t.Skip("nothing under way")
+		return m, false
 	}
-	i := rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3}).Draw(t, "which") % len(r.flight)
-	f := r.flight[i]
+	i := 0
+	if c.rnd.IntN(4) == 0 {
+		i = c.rnd.IntN(len(r.flight))
+	}
+	m = r.flight[i]
 	r.flight = slices.Delete(r.flight, i, i+1)
-	return f
+	return m, true
 }
 
-func (c *chaos) deliver(t *rapid.T) {
-	r := c.rival(t)
-	if len(r.flight) == 0 {
-		return
-	}
-	m := take(t, r)
-	r.sent = append(r.sent, m)
-	m.arrive()
-}
-
-func (c *chaos) deliverMany(t *rapid.T) {
-	for range rapid.IntRange(1, 12).Draw(t, "how many") {
-		c.deliver(t)
+func (c *chaos) deliver() {
+	r := c.rival()
+	if m, ok := c.take(r); ok {
+		r.sent = append(r.sent, m)
+		m.arrive()
 	}
 }
 
 // lose drops a message or an answer. Of one to the metadata the server hears in
 // the end that its outcome is unknown, else of a broken connection to a storage.
-func (c *chaos) lose(t *rapid.T) {
-	r := c.rival(t)
-	if m := take(t, r); m.lost != nil {
+func (c *chaos) lose() {
+	r := c.rival()
+	m, ok := c.take(r)
+	if !ok {
+		return
+	}
+	if m.lost != nil {
 		r.answer(m.lost)
 		return
 	}
-	storage := storageName(rapid.IntRange(0, storages-1).Draw(t, "storage"))
+	storage := storageName(c.rnd.IntN(storages))
 	r.answer(func() {
 		delete(r.links, storage)
 		c.step(r, session.Failed{Storage: storage, Err: errors.New("connection lost")})
 	})
 }
 
-func (c *chaos) repeat(t *rapid.T) {
-	r := c.rival(t)
+func (c *chaos) repeat() {
+	r := c.rival()
 	if len(r.sent) == 0 {
-		t.Skip("nothing sent")
+		return
 	}
-	r.sent[rapid.IntRange(0, len(r.sent)-1).Draw(t, "message")].arrive()
+	r.sent[c.rnd.IntN(len(r.sent))].arrive()
 }
 
-func (c *chaos) retry(t *rapid.T) {
-	r := c.rival(t)
-	c.step(r, session.Retry{Storage: storageName(rapid.IntRange(0, storages-1).Draw(t, "storage"))})
+func (c *chaos) retry() {
+	r := c.rival()
+	c.step(r, session.Retry{Storage: storageName(c.rnd.IntN(storages))})
 }
 
-func (c *chaos) restart(t *rapid.T) {
-	c.disks[rapid.IntRange(0, storages-1).Draw(t, "storage")].Self.Start++
+func (c *chaos) restart() {
+	c.disks[c.rnd.IntN(storages)].Self.Start++
 }
 
 // wipe empties a disk if a majority of members keeps what M says it installed:
 // more than that nobody survives.
-func (c *chaos) wipe(t *rapid.T) {
-	i := rapid.IntRange(0, storages-1).Draw(t, "storage")
+func (c *chaos) wipe() {
+	i := c.rnd.IntN(storages)
 	if c.disks[i].Installed > c.m.Opened {
-		t.Skip("a session that counts on it is about to open")
+		return // a session that counts on it may be about to open
 	}
 	keep := 0
 	for _, m := range c.m.Members {
@@ -371,7 +402,7 @@ func (c *chaos) wipe(t *rapid.T) {
 		}
 	}
 	if len(c.m.Members) > 0 && keep < len(c.m.Members)/2+1 {
-		t.Skip("would lose a majority")
+		return // would lose a majority
 	}
 	c.wiped++
 	delete(c.highest, i)
@@ -380,23 +411,23 @@ func (c *chaos) wipe(t *rapid.T) {
 
 func (c *chaos) holdsCommitted(d *disk) bool { return d.Last >= txn.ID(len(c.committed))-1 }
 
-func (c *chaos) target(t *rapid.T) {
-	c.m.Target = c.drawTarget(t)
+func (c *chaos) target() {
+	c.m.Target = c.drawTarget()
 	c.version++
 }
 
 // check is P2 (what two replicas know to be committed is equal), and P4
 // (nothing durable goes back).
-func (c *chaos) check(t *rapid.T) {
+func (c *chaos) check() {
 	for i, d := range c.disks {
-		require.NoError(t, d.Map.Check(d.Last))
-		require.LessOrEqual(t, d.Committed, txn.ID(len(c.committed))-1)
+		require.NoError(c.t, d.Map.Check(d.Last))
+		require.LessOrEqual(c.t, d.Committed, txn.ID(len(c.committed))-1)
 		for id := txn.ID(0); id <= d.Committed; id++ {
-			require.Equal(t, c.committed[id], d.Map.StampAt(id), "P2: storage %d record %d", i+1, id)
+			require.Equal(c.t, c.committed[id], d.Map.StampAt(id), "P2: storage %d record %d", i+1, id)
 		}
 		now := [3]txn.SessionID{d.Promised, d.Installed, txn.SessionID(d.Committed)}
 		for k, before := range c.before(i) {
-			require.LessOrEqual(t, before, now[k], "P4: storage %d", i+1)
+			require.LessOrEqual(c.t, before, now[k], "P4: storage %d", i+1)
 		}
 		c.highest[i] = now
 	}
@@ -412,12 +443,12 @@ func (c *chaos) before(i int) [3]txn.SessionID {
 
 // heal delivers everything and demands progress: a session opens, holds all that
 // was committed, and commits more (P1, P5).
-func (c *chaos) heal(t *rapid.T) {
+func (c *chaos) heal() {
 	for _, r := range c.servers {
 		r.ended, r.flight = true, nil
 	}
 	for range 3 {
-		c.open(t)
+		c.open()
 		r := c.servers[len(c.servers)-1]
 		for len(r.flight) > 0 {
 			m := r.flight[0]
@@ -428,8 +459,8 @@ func (c *chaos) heal(t *rapid.T) {
 			continue
 		}
 		before := len(c.committed)
-		require.GreaterOrEqual(t, r.last, txn.ID(before)-1, "P1")
-		require.NoError(t, r.leader.Append(r.last+1, r.last+1))
+		require.GreaterOrEqual(c.t, r.last, txn.ID(before)-1, "P1")
+		require.NoError(c.t, r.leader.Append(r.last+1, r.last+1))
 		r.last++
 		for i := range storages {
 			c.sendAppend(r, storageName(i), r.last, r.last)
@@ -439,8 +470,8 @@ func (c *chaos) heal(t *rapid.T) {
 			r.flight = r.flight[1:]
 			m.arrive()
 		}
-		require.Equal(t, r.last, r.leader.Committed(), "P5")
+		require.Equal(c.t, r.last, r.leader.Committed(), "P5")
 		return
 	}
-	require.Fail(t, "P5: no session opens in a healthy cluster")
+	require.Fail(c.t, "P5: no session opens in a healthy cluster")
 }

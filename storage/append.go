@@ -1,0 +1,87 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/waltz-log/waltz/internal/mutant"
+	"github.com/waltz-log/waltz/internal/session"
+	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/storage/internal/journal"
+)
+
+// Append adds new records of an installed session. It returns when they are
+// queued; done is called when they are durable, in the order of the calls, on
+// the storage's goroutine: it must not block. After an error from Append done is
+// not called. The frame may be used again when Append returns.
+//
+// Append waits, until ctx ends, while too much is queued ([Options]). Errors:
+// [*session.RefusedError], [*DamagedError], [ErrFull], [ErrNoReplica],
+// [ErrClosed], [ErrFailed]; done gets the last two.
+func (s *Storage) Append(ctx context.Context, m session.Append, done func(session.Appended, error)) error {
+	span, err := m.Records.Check()
+	if err != nil {
+		return fmt.Errorf("append to partition %d: %w", m.Partition, err)
+	}
+	r, err := s.admit(ctx, m.Partition)
+	if err != nil {
+		return fmt.Errorf("append to partition %d: %w", m.Partition, err)
+	}
+	defer s.mu.Unlock()
+	write, err := r.Next.CheckAppend(&m, span)
+	if mutant.On("prev-check-dropped") {
+		if why, _ := session.Refused(err); why == session.Mismatch {
+			write, err = true, nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if !write {
+		s.enqueueLocked(r, journal.Entry{}, done)
+		return nil
+	}
+	s.enqueueLocked(r, journal.Entry{
+		Kind: journal.Records, Partition: m.Partition, First: span.First, Last: span.Last, Session: span.LastStamp,
+		Committed: min(m.Committed, span.Last), Body: m.Records,
+	}, done)
+	s.mu.queue.appends++
+	return nil
+}
+
+// admit waits for room in the queue and returns a partition's replica, which
+// takes messages, with Storage.mu locked. After an error it is not locked.
+func (s *Storage) admit(ctx context.Context, p txn.Partition) (*replica, error) {
+	s.mu.Lock()
+	for {
+		if err := s.usableLocked(); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		if s.mu.queue.bytes() < s.o.QueueBytes && s.mu.backlog < s.o.BacklogBytes {
+			break
+		}
+		if err := s.mu.full.segments; err != nil && s.mu.backlog >= s.o.BacklogBytes {
+			s.mu.Unlock()
+			return nil, &FullError{Err: err}
+		}
+		s.mu.waiting++
+		room := s.mu.room
+		s.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		s.mu.Lock()
+	}
+	r, err := s.replicaLocked(p)
+	if err == nil && r.Closed != nil {
+		err = r.Closed
+	}
+	if err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	return r, nil
+}

@@ -1,0 +1,53 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/waltz-log/waltz/internal/vfs"
+	"github.com/waltz-log/waltz/storage/internal/damage"
+	"github.com/waltz-log/waltz/storage/internal/header"
+)
+
+// When a storage is opened.
+var (
+	// ErrLocked: another process has the folder.
+	ErrLocked = vfs.ErrLocked
+	// ErrOtherCluster: the folder holds data of another cluster.
+	ErrOtherCluster = header.ErrOtherCluster
+	// ErrNewerFormat: the folder was written by a newer Waltz.
+	ErrNewerFormat = header.ErrNewerFormat
+	// ErrHeaderDamaged: a header that the storage can't do without is damaged.
+	ErrHeaderDamaged = header.ErrDamaged
+)
+
+// When it is used.
+var (
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("storage is closed")
+	// ErrFailed: the storage stopped for good, since the disk failed in a way that
+	// leaves open what it holds. Start the process again.
+	ErrFailed = errors.New("storage has failed")
+	// ErrFull: the disk is full. Nothing was changed; writing resumes by itself
+	// when there is room.
+	ErrFull = errors.New("disk is full")
+	// ErrNoReplica: the storage has no replica of the partition.
+	ErrNoReplica = errors.New("no replica of the partition")
+	// ErrOutOfRange: the replica does not hold the records (yet).
+	ErrOutOfRange = errors.New("record is not in the log")
+)
+
+// DamagedError says which records of a partition can't be read, and where they
+// lie. Reads of them are refused; if the journal itself lost something of the
+// partition, everything but reads is.
+type DamagedError = damage.Error
+
+// FullError is ErrFull with what failed.
+type FullError struct{ Err error }
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("%v: make room, writing will resume by itself: %v", ErrFull, e.Err)
+}
+
+// Unwrap makes errors.Is find ErrFull and the cause.
+func (e *FullError) Unwrap() []error { return []error{ErrFull, e.Err} }

@@ -142,8 +142,11 @@ func conflicting(log []record.Record, a wire.Attempt, end txn.ID) txn.ID {
 		if r.ID >= end || r.ID <= a.ClientHWM {
 			continue
 		}
+		if len(a.Key) > 0 && string(a.Key) == string(r.Key) {
+			return r.ID
+		}
 		for i := range r.LockCount() {
-			if len(a.Key) > 0 && txn.HashKey(a.Key) == r.Lock(i) || slices.ContainsFunc(a.Locks, func(l txn.Lock) bool { return l.Mode.Checks() && l.Hash == r.Lock(i) }) {
+			if slices.ContainsFunc(a.Locks, func(l txn.Lock) bool { return l.Mode.Checks() && l.Hash == r.Lock(i) }) {
 				return r.ID
 			}
 		}

@@ -265,6 +265,24 @@ func TestTimestamps(t *testing.T) {
 	}
 }
 
+// TestFeedIsCommittedOnly: what is in flight is not fed; nor, when it is lost,
+// ever (I6).
+func TestFeedIsCommittedOnly(t *testing.T) {
+	b := start(t, nil).ready()
+	defer b.done()
+	sub := subscribe(b)
+	defer sub.stop()
+	b.log.Hold(true)
+	b.send(b.attempt(1, txn.None))
+	b.eventually(func() bool { return b.log.InFlight() == 1 }, "it is in flight")
+	hwm, _ := b.tail.Committed()
+	require.Equal(t, txn.None, hwm)
+	b.lose(0)
+	b.log.Hold(false)
+	require.Equal(t, txn.ID(0), b.append(b.attempt(2, txn.None)).id)
+	sub.judge(b.records())
+}
+
 // TestFramesAreCut: a frame holds as much as it may, and a record that is larger
 // has one of its own.
 func TestFramesAreCut(t *testing.T) {

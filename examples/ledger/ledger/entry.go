@@ -105,26 +105,15 @@ func pair(from, to Account, amountMinor int64) []Posting {
 	}
 }
 
-// header returns the header that entries of this kind go under.
-func (k Kind) header() waltz.Header {
-	switch k {
-	case KindRefused, KindReturned:
-		return HeaderCorrected
-	case KindOpened, KindClosed:
-		return HeaderLifecycle
-	}
-	return HeaderPosted
-}
-
 // Kinds declares each header once, for those who read all of them.
 func Kinds() []waltz.Kind[Entry] { return []waltz.Kind[Entry]{Posted, Corrected, Lifecycle} }
 
 // Of returns the declaration that an entry is put and decoded with.
 func (k Kind) Of() waltz.Kind[Entry] {
-	switch k.header() {
-	case HeaderCorrected:
+	switch k {
+	case KindRefused, KindReturned:
 		return Corrected
-	case HeaderLifecycle:
+	case KindOpened, KindClosed:
 		return Lifecycle
 	}
 	return Posted

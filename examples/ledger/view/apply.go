@@ -2,7 +2,6 @@ package view
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
@@ -11,7 +10,7 @@ import (
 
 // Execer is what the tables are written through: the applier's transaction.
 type Execer interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	Exec(ctx context.Context, query string, args ...any) (rows int64, err error)
 }
 
 const (
@@ -72,7 +71,7 @@ type writer struct {
 
 func (w *writer) exec(query string, args ...any) {
 	if w.err == nil {
-		_, w.err = w.tx.ExecContext(w.ctx, query, args...)
+		_, w.err = w.tx.Exec(w.ctx, query, args...)
 	}
 }
 

@@ -2,7 +2,6 @@ package view
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
 	"github.com/waltz-log/waltz/waltz"
@@ -28,7 +27,7 @@ WHERE account_id > 0 AND booked_on <= ? GROUP BY account_id ORDER BY account_id`
 }
 
 func balances(ctx context.Context, q Querier, f func(Balance) error, query string, args ...any) error {
-	return each(ctx, q, func(rows *sql.Rows) error {
+	return each(ctx, q, func(rows Rows) error {
 		var b Balance
 		if err := rows.Scan(&b.Account, &b.Transactions, &b.BalanceMinor); err != nil {
 			return err
@@ -52,7 +51,7 @@ type Line struct {
 // Statement calls f for each posting of an account, in the order of the log.
 func Statement(ctx context.Context, q Querier, a ledger.Account, f func(Line) error) error {
 	balance := int64(0)
-	return wrap(each(ctx, q, func(rows *sql.Rows) error {
+	return wrap(each(ctx, q, func(rows Rows) error {
 		var l Line
 		if err := rows.Scan(&l.ID, &l.BookedOn, &l.Kind, &l.Type, &l.Counterparty, &l.AmountMinor, &l.Status); err != nil {
 			return err

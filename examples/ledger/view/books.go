@@ -2,19 +2,10 @@ package view
 
 import (
 	"context"
-	"database/sql"
-	"errors"
-	"fmt"
 
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
 	"github.com/waltz-log/waltz/waltz"
 )
-
-// Querier is what the tables are read through: a snapshot of the view, or a
-// database.
-type Querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
 
 // Books are the ledger's questions, asked of one snapshot.
 type Books struct{ q Querier }
@@ -26,7 +17,7 @@ var _ ledger.Books = Books{}
 
 // Standing implements ledger.Books.
 func (b Books) Standing(ctx context.Context, a ledger.Account) (s ledger.Standing, err error) {
-	err = each(ctx, b.q, func(rows *sql.Rows) error {
+	err = each(ctx, b.q, func(rows Rows) error {
 		s.Known = true
 		return rows.Scan(&s.Closed, &s.BalanceMinor)
 	}, `SELECT closed_on IS NOT NULL, balance_minor FROM account WHERE account_id = ?`, int64(a))
@@ -57,39 +48,17 @@ func (b Books) Pending(ctx context.Context, p waltz.Partition, above waltz.ID, l
 
 // PendingFrom implements ledger.Books.
 func (b Books) PendingFrom(ctx context.Context, a ledger.Account) (is bool, err error) {
-	err = each(ctx, b.q, func(rows *sql.Rows) error { return rows.Scan(&is) },
+	err = each(ctx, b.q, func(rows Rows) error { return rows.Scan(&is) },
 		`SELECT EXISTS (SELECT 1 FROM crossing WHERE `+isPending+` AND from_account = ?)`, int64(a))
 	return is, wrap(err, "read pending transfers of account %d", a)
 }
 
 func (b Books) crossings(ctx context.Context, query string, args ...any) (all []ledger.Crossing, err error) {
-	err = each(ctx, b.q, func(rows *sql.Rows) error {
+	err = each(ctx, b.q, func(rows Rows) error {
 		var c ledger.Crossing
 		all = append(all, c)
 		to := &all[len(all)-1]
 		return rows.Scan(&to.Partition, &to.ID, &to.From, &to.To, &to.AmountMinor, &to.BookedOn, &to.Type, &to.Status, &to.Reason)
 	}, query, args...)
 	return all, err
-}
-
-// each calls scan for each row of a query.
-func each(ctx context.Context, q Querier, scan func(*sql.Rows) error, query string, args ...any) (err error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-func wrap(err error, format string, args ...any) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf(format+": %w", append(args, err)...)
 }

@@ -2,7 +2,6 @@ package view
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 )
@@ -31,12 +30,12 @@ func Compare(ctx context.Context, got, want Querier) (differences []string, err 
 }
 
 func compare(ctx context.Context, got, want Querier, query string) (string, error) {
-	g, err := got.QueryContext(ctx, query)
+	g, err := got(ctx, query)
 	if err != nil {
 		return "", err
 	}
 	defer g.Close()
-	w, err := want.QueryContext(ctx, query)
+	w, err := want(ctx, query)
 	if err != nil {
 		return "", err
 	}
@@ -60,14 +59,11 @@ func compare(ctx context.Context, got, want Querier, query string) (string, erro
 }
 
 // nextRow writes a row as text, or "" after the last one.
-func nextRow(rows *sql.Rows) (string, error) {
+func nextRow(rows Rows) (string, error) {
 	if !rows.Next() {
 		return "", rows.Err()
 	}
-	columns, err := rows.Columns()
-	if err != nil {
-		return "", err
-	}
+	columns := rows.Columns()
 	values, to := make([]any, len(columns)), make([]any, len(columns))
 	for i := range values {
 		to[i] = &values[i]

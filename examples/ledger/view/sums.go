@@ -2,7 +2,6 @@ package view
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
 )
@@ -17,7 +16,7 @@ type Sums struct {
 
 // ReadSums adds up the tables.
 func ReadSums(ctx context.Context, q Querier) (s Sums, err error) {
-	err = each(ctx, q, func(rows *sql.Rows) error {
+	err = each(ctx, q, func(rows Rows) error {
 		return rows.Scan(&s.AllMinor, &s.PostedMinor, &s.TransitMinor, &s.PendingMinor)
 	}, `SELECT
     (SELECT coalesce(sum(balance_minor), 0) FROM account),
@@ -29,13 +28,13 @@ func ReadSums(ctx context.Context, q Querier) (s Sums, err error) {
 
 // HighestAccount returns the highest number of a customer's account, or 0.
 func HighestAccount(ctx context.Context, q Querier) (a ledger.Account, err error) {
-	err = each(ctx, q, func(rows *sql.Rows) error { return rows.Scan(&a) },
+	err = each(ctx, q, func(rows Rows) error { return rows.Scan(&a) },
 		`SELECT coalesce(max(account_id), 0) FROM account WHERE account_id > 0`)
 	return a, wrap(err, "find the highest account")
 }
 
 // CountReturned returns how many transfers across partitions were refused and came back.
 func CountReturned(ctx context.Context, q Querier) (n int64, err error) {
-	err = each(ctx, q, func(rows *sql.Rows) error { return rows.Scan(&n) }, `SELECT count(*) FROM crossing WHERE returned = 1`)
+	err = each(ctx, q, func(rows Rows) error { return rows.Scan(&n) }, `SELECT count(*) FROM crossing WHERE returned = 1`)
 	return n, wrap(err, "count returned transfers")
 }

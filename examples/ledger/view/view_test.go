@@ -28,8 +28,19 @@ func open(t testing.TB) *sql.DB {
 func apply(t testing.TB, db *sql.DB, records ...waltz.Record[ledger.Entry]) {
 	tx, err := db.Begin()
 	require.NoError(t, err)
-	require.NoError(t, view.Apply(t.Context(), tx, records))
+	require.NoError(t, view.Apply(t.Context(), execer{tx}, records))
 	require.NoError(t, tx.Commit())
+}
+
+// execer is what the applier's handle would be.
+type execer struct{ *sql.Tx }
+
+func (e execer) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := e.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
 }
 
 func record(p waltz.Partition, id waltz.ID, e ledger.Entry) waltz.Record[ledger.Entry] {
@@ -52,9 +63,9 @@ func balances(t testing.TB, db *sql.DB, asOf ledger.Date) (lines []string) {
 		return nil
 	}
 	if asOf == "" {
-		require.NoError(t, view.Balances(t.Context(), db, add))
+		require.NoError(t, view.Balances(t.Context(), view.FromDB(db), add))
 	} else {
-		require.NoError(t, view.BalancesAsOf(t.Context(), db, asOf, add))
+		require.NoError(t, view.BalancesAsOf(t.Context(), view.FromDB(db), asOf, add))
 	}
 	return lines
 }
@@ -75,7 +86,7 @@ func TestStatement(t *testing.T) {
 		record(0, 0, movement(ledger.KindTransfer, -1, 4, 100, -1, 4)),
 		record(0, 1, movement(ledger.KindOut, 4, 3, 30, 4, -2)))
 	var lines []view.Line
-	require.NoError(t, view.Statement(t.Context(), db, 4, func(l view.Line) error { lines = append(lines, l); return nil }))
+	require.NoError(t, view.Statement(t.Context(), view.FromDB(db), 4, func(l view.Line) error { lines = append(lines, l); return nil }))
 	require.Equal(t, []view.Line{
 		{ID: 0, BookedOn: "2026-01-02", Kind: ledger.KindTransfer, Type: "T", Counterparty: -1, AmountMinor: 100, BalanceMinor: 100},
 		{ID: 1, BookedOn: "2026-01-02", Kind: ledger.KindOut, Type: "T", Counterparty: 3, AmountMinor: -30, BalanceMinor: 70, Status: "pending"},
@@ -104,14 +115,14 @@ func TestCrossingWhicheverPartitionComesFirst(t *testing.T) {
 		db := open(t)
 		for _, s := range steps {
 			apply(t, db, s.Record)
-			c, found, err := view.NewBooks(db).Crossing(t.Context(), *origin)
+			c, found, err := view.NewBooks(view.FromDB(db)).Crossing(t.Context(), *origin)
 			require.NoError(t, err)
 			require.Equal(t, s.want != "", found)
 			require.Equal(t, s.want, c.Status)
-			pending, err := view.NewBooks(db).Pending(t.Context(), 0, waltz.None, 10)
+			pending, err := view.NewBooks(view.FromDB(db)).Pending(t.Context(), 0, waltz.None, 10)
 			require.NoError(t, err)
 			require.Equal(t, s.want == ledger.Pending || s.want == ledger.Refused, len(pending) == 1)
-			is, err := view.NewBooks(db).PendingFrom(t.Context(), 4)
+			is, err := view.NewBooks(view.FromDB(db)).PendingFrom(t.Context(), 4)
 			require.NoError(t, err)
 			require.Equal(t, len(pending) == 1, is)
 		}
@@ -120,7 +131,7 @@ func TestCrossingWhicheverPartitionComesFirst(t *testing.T) {
 
 func TestStanding(t *testing.T) {
 	db := open(t)
-	books := view.NewBooks(db)
+	books := view.NewBooks(view.FromDB(db))
 	standing := func() ledger.Standing {
 		s, err := books.Standing(t.Context(), 4)
 		require.NoError(t, err)
@@ -161,7 +172,7 @@ func TestTablesDoNotDependOnBatches(t *testing.T) {
 			apply(t, split, logs[p][:n]...)
 			logs[p] = logs[p][n:]
 		}
-		differences, err := view.Compare(context.Background(), split, one)
+		differences, err := view.Compare(context.Background(), view.FromDB(split), view.FromDB(one))
 		require.NoError(rt, err)
 		require.Empty(rt, differences)
 	})
@@ -180,7 +191,7 @@ func TestCompareNamesTheRow(t *testing.T) {
 	require.NoError(t, err)
 	_, err = got.Exec(`DELETE FROM entry`)
 	require.NoError(t, err)
-	differences, err := view.Compare(t.Context(), got, want)
+	differences, err := view.Compare(t.Context(), view.FromDB(got), view.FromDB(want))
 	require.NoError(t, err)
 	require.Len(t, differences, 2)
 	require.Contains(t, differences[0], "table account: row 2")

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/waltz-log/waltz/applier"
+	"github.com/waltz-log/waltz/applier/sqlite"
+	"github.com/waltz-log/waltz/examples/ledger/ledger"
+	"github.com/waltz-log/waltz/examples/ledger/view"
+	"github.com/waltz-log/waltz/txcontext"
+	"github.com/waltz-log/waltz/waltz"
+)
+
+// house is a running ledger: the log's client, the view that follows it, and what
+// makes entries.
+type house struct {
+	client *waltz.Client
+	db     *sql.DB // for migrations, and for questions that need no mark
+	view   *sqlite.View
+	runner *txcontext.Runner[sqlite.Snapshot]
+	ledger *ledger.Ledger[sqlite.Snapshot]
+	relay  *ledger.Relay[sqlite.Snapshot]
+
+	relayRunner *txcontext.Runner[sqlite.Snapshot] // of its own, so that hooks see the clients only
+	logger      *slog.Logger
+}
+
+// houseOptions says where a house stands.
+type houseOptions struct {
+	log, db    string // addresses
+	partitions int    // of a log to be created; of one that exists, if above 0
+	mustExist  bool   // the log is not to be created
+	logger     *slog.Logger
+	runner     txcontext.Options
+}
+
+// openHouse connects to the log, migrates the tables and opens the view. Nothing
+// runs yet.
+func openHouse(ctx context.Context, o houseOptions) (h *house, err error) {
+	h = &house{logger: o.logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.close())
+		}
+	}()
+	if h.client, err = dial(ctx, o); err != nil {
+		return h, err
+	}
+	if err = h.openView(ctx, o.db); err != nil {
+		return h, err
+	}
+	if h.runner, err = txcontext.NewRunner(h.client, h.view, o.runner); err != nil {
+		return h, err
+	}
+	if h.relayRunner, err = txcontext.NewRunner(h.client, h.view, txcontext.Options{AttemptsMax: -1}); err != nil {
+		return h, err
+	}
+	books := func(s sqlite.Snapshot) ledger.Books { return view.NewBooks(ask(s)) }
+	h.ledger = ledger.New(h.runner, books, h.client.PartitionFor)
+	h.relay = ledger.NewRelay(ledger.New(h.relayRunner, books, h.client.PartitionFor), h.view, o.logger)
+	return h, nil
+}
+
+// during runs the view and, if asked for, the relay while work does. The first
+// error ends all.
+func (h *house) during(ctx context.Context, relay bool, work func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	background := make(chan error, 2)
+	run := func(what string, f func(context.Context) error) {
+		go func() {
+			err := f(ctx)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", what, err)
+				cancel(err)
+			}
+			background <- err
+		}()
+	}
+	run("apply the log to the view", h.view.Run)
+	running := 1
+	if relay {
+		run("relay transfers", func(ctx context.Context) error { return h.relay.Run(ctx, h.client.Partitions()) })
+		running++
+	}
+	err := work(ctx)
+	if cause := context.Cause(ctx); cause != nil && err != nil {
+		err = cause // why the work was cut short
+	}
+	cancel(nil)
+	for range running {
+		if e := <-background; err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// caughtUp waits until the view shows all that the log holds now.
+func (h *house) caughtUp(ctx context.Context) error {
+	for p := range waltz.Partition(h.client.Partitions()) {
+		mark, err := h.client.HighWaterMark(ctx, p)
+		if err != nil {
+			return fmt.Errorf("read the log's high-water mark: %w", err)
+		}
+		if mark == waltz.None {
+			continue
+		}
+		if err := h.view.WaitFor(ctx, p, mark); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openView migrates the ledger's tables and opens the view, which migrates the
+// framework's.
+func (h *house) openView(ctx context.Context, addr string) (err error) {
+	file, err := dbFile(addr)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	if h.db, err = sqlite.OpenDB(file); err != nil {
+		return err
+	}
+	if err := view.Migrate(ctx, h.db); err != nil {
+		return err
+	}
+	h.view, err = sqlite.Open(ctx, h.client, file, applier.Options{Name: "ledger", Logger: h.logger}, handlers()...)
+	return err
+}
+
+// ask makes a snapshot something to be asked.
+func ask(s sqlite.Snapshot) view.Querier {
+	return func(ctx context.Context, query string, args ...any) (view.Rows, error) {
+		return s.Query(ctx, query, args...)
+	}
+}
+
+// handlers apply the ledger's entries. The tables do not depend on the order in which
+// kinds take turns, so each is called once for a batch.
+func handlers() (all []sqlite.Handler) {
+	apply := func(ctx context.Context, tx sqlite.Tx, records []waltz.Record[ledger.Entry]) error {
+		return view.Apply(ctx, tx, records)
+	}
+	for _, kind := range ledger.Kinds() {
+		all = append(all, applier.Unordered(applier.OnBatch(kind, apply)))
+	}
+	return all
+}
+
+func (h *house) closeView() error {
+	var errs []error
+	if h.view != nil {
+		errs = append(errs, h.view.Close())
+	}
+	if h.db != nil {
+		errs = append(errs, h.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// close ends what is open, in the order of dependence.
+func (h *house) close() error {
+	var errs []error
+	for _, r := range []*txcontext.Runner[sqlite.Snapshot]{h.runner, h.relayRunner} {
+		if r != nil {
+			errs = append(errs, r.Close())
+		}
+	}
+	errs = append(errs, h.closeView())
+	if h.client != nil {
+		errs = append(errs, h.client.Close())
+	}
+	return errors.Join(errs...)
+}

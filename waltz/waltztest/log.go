@@ -13,6 +13,7 @@ import (
 	"github.com/waltz-log/waltz/internal/memnet"
 	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/internal/wire"
+	"github.com/waltz-log/waltz/storage"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -21,6 +22,9 @@ const Address = "waltztest://log"
 
 // setupMax bounds the start and the end of a log, and what it does for a test.
 const setupMax = 30 * time.Second
+
+// journalBytes is the size of a journal file, which is filled with zeros first.
+const journalBytes = 1 << 20
 
 // Option changes the log that New starts.
 type Option interface{ apply(*options) }
@@ -54,6 +58,7 @@ func New(t testing.TB, opts ...Option) *Log {
 	defer cancel()
 	node, err := embedded.Open(ctx, embedded.Options{
 		Dir: "/log", FS: vfs.NewMem(), Mode: embedded.CreateNew, Partitions: o.partitions, ClusterName: "waltztest",
+		Storage: storage.Options{JournalFileBytes: journalBytes}, // a test's log is small, and its files are memory
 	})
 	if err != nil {
 		t.Fatalf("waltztest: %v", err)

@@ -112,7 +112,7 @@ const deadInARow = 10
 func (t *tenure[Tx, S]) mayBury(ctx context.Context, stop *TransactionError) error {
 	if t.repeat >= deadInARow && t.code == stop.Fault.Code {
 		stop.Fault.Class = ClassConfiguration
-		stop.Err = fmt.Errorf("%d transactions in a row can't be applied, which looks like wrong configuration: %w", t.repeat+1, stop.Err)
+		stop.InARow = t.repeat + 1
 		return stop
 	}
 	var n int

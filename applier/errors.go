@@ -41,6 +41,7 @@ type TransactionError struct {
 	Header    waltz.Header
 	Kind      string // the handler's, "" if there is none for the header
 	Fault     Fault
+	InARow    int // this and the ones before that had the same error, if there are so many that it looks like wrong configuration
 	Err       error
 }
 
@@ -49,8 +50,12 @@ func (e *TransactionError) Error() string {
 	if kind == "" {
 		kind = "no kind"
 	}
-	return fmt.Sprintf("view %s: partition %d stopped before transaction %d (header %d, %s): %s",
-		e.View, e.Partition, e.ID, e.Header, kind, cause(e.Fault, e.Err))
+	row := ""
+	if e.InARow > 0 {
+		row = fmt.Sprintf("%d transactions in a row can't be applied, which looks like wrong configuration: ", e.InARow)
+	}
+	return fmt.Sprintf("view %s: partition %d stopped before transaction %d (header %d, %s): %s%s",
+		e.View, e.Partition, e.ID, e.Header, kind, row, cause(e.Fault, e.Err))
 }
 
 // cause says what happened, in the database's words where they are known to

@@ -29,9 +29,10 @@ type session struct {
 
 type statement struct {
 	driver.Stmt
-	exec  driver.StmtExecContext
-	query driver.StmtQueryContext
-	busy  bool // rows of it are open: they would be reset
+	exec    driver.StmtExecContext
+	query   driver.StmtQueryContext
+	busy    bool // rows of it are open: they would be reset
+	checked bool // handlers may run it
 }
 
 func openSession(path string) (*session, error) {
@@ -47,22 +48,23 @@ func openSession(path string) (*session, error) {
 }
 
 // prepare finds a statement that can be run now. check is asked about a text
-// that was not prepared before.
+// once; those of the framework itself are not for handlers.
 func (s *session) prepare(query string, check func(string) error) (st *statement, cached bool, err error) {
 	st = s.prepared[query]
-	if st != nil && !st.busy {
-		return st, true, nil
-	}
-	if st == nil && check != nil {
+	if check != nil && (st == nil || !st.checked) {
 		if err := check(query); err != nil {
 			return nil, false, err
 		}
+	}
+	if st != nil && !st.busy {
+		st.checked = st.checked || check != nil
+		return st, true, nil
 	}
 	stmt, err := s.conn.Prepare(query)
 	if err != nil {
 		return nil, false, err
 	}
-	fresh := &statement{Stmt: stmt, exec: stmt.(driver.StmtExecContext), query: stmt.(driver.StmtQueryContext)}
+	fresh := &statement{Stmt: stmt, exec: stmt.(driver.StmtExecContext), query: stmt.(driver.StmtQueryContext), checked: check != nil}
 	if st != nil {
 		return fresh, false, nil
 	}

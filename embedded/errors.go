@@ -1,6 +1,11 @@
 package embedded
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/waltz-log/waltz/internal/session"
+	"github.com/waltz-log/waltz/internal/txn"
+)
 
 // LockedError reports that another process, or another Open of this one, has
 // the folder.
@@ -38,3 +43,15 @@ func (e *NoLogError) Error() string { return fmt.Sprintf("there is no log in %s"
 type LogExistsError struct{ Dir string }
 
 func (e *LogExistsError) Error() string { return fmt.Sprintf("there is a log in %s already", e.Dir) }
+
+// LostError reports that the storage's files of a partition are not those that
+// the metadata remembers: they were removed, or an older copy was put in their
+// place. Nothing is served, since acknowledged transactions may be gone.
+type LostError struct{ Partition txn.Partition }
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("files of partition %d were removed or rolled back: restore the whole folder, metadata and storage together, from one backup", e.Partition)
+}
+
+// Unwrap makes errors.Is find the protocol's word for it.
+func (e *LostError) Unwrap() error { return session.ErrWiped }

@@ -13,6 +13,7 @@ import (
 	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/metadata"
 	"github.com/waltz-log/waltz/metadata/local"
+	"github.com/waltz-log/waltz/storage"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 type folder struct {
 	lock     io.Closer
 	metadata *local.Store
-	storage  engine
+	storage  *storage.Storage
 	cluster  metadata.Cluster
 }
 
@@ -48,8 +49,10 @@ func openFolder(ctx context.Context, o Options) (_ *folder, err error) {
 	if f.cluster, err = findOrFound(ctx, f.metadata, o); err != nil {
 		return nil, err
 	}
-	f.storage, err = o.openEngine(ctx, o, f.cluster)
-	return f, err
+	if f.storage, err = openStorage(ctx, o, f.cluster); err != nil {
+		return nil, err
+	}
+	return f, checkStorage(ctx, f.metadata, f.storage, f.cluster)
 }
 
 // take makes the folder, unless one must be there, and locks it.

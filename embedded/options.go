@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/metadata"
 	"github.com/waltz-log/waltz/server"
+	"github.com/waltz-log/waltz/storage"
 )
 
 // Mode says whether Open may create a log.
@@ -27,17 +27,16 @@ const (
 
 // Options of an embedded Waltz. The zero value of each field but Dir works.
 type Options struct {
-	Dir         string         // folder of the log, made if need be; required
-	FS          vfs.FS         // default: the operating system's
-	Mode        Mode           // default OpenOrCreate
-	Partitions  int            // of the log: if given, an existing log must have as many; default 1 for a new one
-	ClusterName string         // of a new log, for people; default "embedded"
-	Listen      string         // TCP address to serve other processes on, port 0 picks one; default: none
-	Server      server.Options // limits of the server; identity, metadata and replicas are filled in
-	ReadyMax    time.Duration  // how long Open waits for all partitions; default 30 s
-	Logger      *slog.Logger   // default: none
-
-	openEngine func(context.Context, Options, metadata.Cluster) (engine, error) // default: package storage; tests replace it
+	Dir         string          // folder of the log, made if need be; required
+	FS          vfs.FS          // default: the operating system's
+	Mode        Mode            // default OpenOrCreate
+	Partitions  int             // of the log: if given, an existing log must have as many; default 1 for a new one
+	ClusterName string          // of a new log, for people; default "embedded"
+	Listen      string          // TCP address to serve other processes on, port 0 picks one; default: none
+	Server      server.Options  // limits of the server; identity, metadata and replicas are filled in
+	Storage     storage.Options // limits of the storage; folder, file system and cluster key are filled in
+	ReadyMax    time.Duration   // how long Open waits for all partitions; default 30 s
+	Logger      *slog.Logger    // default: none
 }
 
 const (
@@ -68,9 +67,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ClusterName == "" {
 		o.ClusterName = nameDefault
-	}
-	if o.openEngine == nil {
-		o.openEngine = openEngine
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -39,7 +39,7 @@ type Waltz struct {
 
 // Open starts a node on a folder and returns when all its partitions can be
 // appended to, or with what is in the way: *[LockedError], *[PartitionsError],
-// *[NoLogError], *[LogExistsError], or damage. ctx bounds Open only.
+// *[NoLogError], *[LogExistsError], *[LostError], or damage. ctx bounds Open only.
 func Open(ctx context.Context, o Options) (*Waltz, error) {
 	o, err := o.withDefaults()
 	if err != nil {

@@ -51,11 +51,11 @@ func appendRaw(t *testing.T, c clientpb.WaltzClient, p int32, count int) int64 {
 	t.Helper()
 	stream, err := c.Append(t.Context())
 	require.NoError(t, err)
-	group := &clientpb.AppendRequest{}
+	group, sent := &clientpb.AppendRequest{}, mark(t, c, p)
 	for i := range count {
 		group.Transactions = append(group.Transactions, &clientpb.Transaction{
 			Partition: p, RequestIdHi: uint64(time.Now().UnixNano()), RequestIdLo: uint64(i),
-			ClientHighWaterMark: -1, SentHighWaterMark: mark(t, c, p), Data: fmt.Appendf(nil, "transaction %d", i),
+			ClientHighWaterMark: -1, SentHighWaterMark: sent, Data: fmt.Appendf(nil, "transaction %d", i),
 		})
 	}
 	require.NoError(t, stream.Send(group))

@@ -1,7 +1,6 @@
 package embedded_test
 
 import (
-	"bytes"
 	"context"
 	"net/url"
 	"testing"
@@ -38,21 +37,12 @@ func TestRestartDoesNotDependOnTheSizeOfTheLog(t *testing.T) {
 	require.LessOrEqual(t, reads[1], reads[0]*5/4+20, "reads at restart after %d and %d transactions", step, 2*step)
 }
 
-// fill appends small transactions as fast as the client's window allows.
+// fill appends transactions in large groups.
 func fill(t *testing.T, w *embedded.Waltz, count int) {
 	t.Helper()
-	c := dial(t, w)
-	data := bytes.Repeat([]byte("x"), 100)
-	errs, inFlight := make(chan error, count), make(chan struct{}, 4096)
-	for range count {
-		inFlight <- struct{}{}
-		go func() {
-			_, err := c.Append(t.Context(), 0, waltz.Transaction{Data: data, HighWaterMark: waltz.None})
-			<-inFlight
-			errs <- err
-		}()
-	}
-	for range count {
-		require.NoError(t, <-errs)
+	const group = 4000
+	c := raw(t, w.Dial)
+	for range count / group {
+		appendRaw(t, c, 0, group)
 	}
 }

@@ -80,24 +80,30 @@ func (w *Waltz) start(ctx context.Context) (err error) {
 
 // ready waits until all partitions are open, or the storage has failed.
 func (w *Waltz) ready(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	failed := make(chan struct{})
-	go func() {
-		defer close(failed)
-		select {
-		case <-w.folder.storage.Done():
-			cancel(w.folder.storage.Err())
-		case <-ctx.Done():
-		}
-	}()
-	err := w.server.Ready(ctx)
-	cancel(nil)
-	<-failed
-	if err != nil {
+	ctx, cancel := w.untilFailed(ctx)
+	defer cancel()
+	if err := w.server.Ready(ctx); err != nil {
 		return errors.Join(err, w.folder.storage.Err())
 	}
 	return nil
+}
+
+// untilFailed returns a context that ends with ctx, or when the storage has
+// failed. cancel returns when nothing of it runs any more.
+func (w *Waltz) untilFailed(ctx context.Context) (_ context.Context, cancel func()) {
+	ctx, end := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-w.folder.storage.Done():
+			end()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		end()
+		watching.Wait()
+	}
 }
 
 func (w *Waltz) serverOptions() server.Options {
@@ -180,13 +186,16 @@ func (w *Waltz) Cluster() metadata.Cluster { return w.cluster }
 func (w *Waltz) Server() *server.Server { return w.server }
 
 // Close answers what is in flight, ends all connections, and gives the folder
-// back. When ctx ends first, what is in flight stays unanswered. Calling it again
-// returns the first call's error, when that is finished.
+// back. When ctx ends first, or the storage has failed, what is in flight stays
+// unanswered. Calling it again returns the first call's error, when that is
+// finished.
 func (w *Waltz) Close(ctx context.Context) error {
 	w.closing.Do(func() {
 		w.fail(ErrClosed)
 		close(w.stopWatch)
+		ctx, cancel := w.untilFailed(ctx)
 		err := w.server.Stop(ctx)
+		cancel()
 		w.grpc.Stop()
 		w.serving.Wait()
 		w.closeErr = errors.Join(err, w.folder.close())

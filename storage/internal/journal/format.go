@@ -150,9 +150,8 @@ type head struct {
 
 var errNoGroup = errors.New("no group begins here")
 
-// readHead reads the header of a group at a place of a file; any error means
-// that none begins there.
-func readHead(b []byte, file uint64, offset int64) (head, error) {
+// readHead reads the header of a group; any error means that none begins here.
+func readHead(b []byte) (head, error) {
 	le := binary.LittleEndian
 	if len(b) < groupHeader || le.Uint32(b) != groupMagic || le.Uint32(b[44:]) != 0 ||
 		le.Uint32(b[4:]) != record.Checksum(b[8:groupHeader]) {
@@ -162,11 +161,20 @@ func readHead(b []byte, file uint64, offset int64) (head, error) {
 		place:  place{file: le.Uint64(b[16:]), offset: int64(le.Uint64(b[24:])), seq: le.Uint64(b[32:])},
 		length: int(le.Uint32(b[8:])), count: int(le.Uint32(b[12:])), checksum: le.Uint32(b[40:]),
 	}
-	stale := h.file != file || h.offset != offset // left over from the file's earlier life
-	if stale && !mutant.On("recycled-tail-accepted") || h.length < Block || h.length%Block != 0 {
+	if h.length < Block || h.length%Block != 0 {
 		return head{}, errNoGroup
 	}
 	return h, nil
+}
+
+// belongs reports whether a group found at a place was written there in the
+// file's present life, as the given one or a later one; else it is what was left
+// over from an earlier life.
+func (h head) belongs(at place) bool {
+	if mutant.On("recycled-tail-accepted") {
+		return true
+	}
+	return h.file == at.file && h.offset == at.offset && h.seq >= at.seq
 }
 
 // whole reports whether b is the group that the header announces.

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -20,7 +21,8 @@ import (
 //	    24    4  CRC-32C of bytes 0..24
 //	    28    4  zero
 const (
-	markName  = "synced"
+	// MarkName is the name of the mark's file.
+	MarkName  = "synced"
 	markMagic = "WALTZMRK"
 	markSize  = 32
 )
@@ -56,9 +58,10 @@ func decodeMark(b []byte) (mark, bool) {
 }
 
 // openMark opens the mark, making it if need be. One that can't be read is as
-// good as none; whole tells.
+// good as none; whole tells. An empty one, or zeros, is what a power cut leaves
+// of a mark that was new.
 func openMark(fsys vfs.FS, dir string) (f vfs.File, m mark, whole bool, err error) {
-	name := path.Join(dir, markName)
+	name := path.Join(dir, MarkName)
 	f, err = fsys.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = fsys.Create(name)
@@ -70,5 +73,5 @@ func openMark(fsys vfs.FS, dir string) (f vfs.File, m mark, whole bool, err erro
 	b := make([]byte, markSize)
 	n, _ := f.ReadAt(b, 0)
 	m, whole = decodeMark(b[:n])
-	return f, m, whole || n == 0, nil
+	return f, m, whole || len(bytes.Trim(b, "\x00")) == 0, nil
 }

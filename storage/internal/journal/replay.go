@@ -158,7 +158,7 @@ func (s *scan) groups(number uint64, size int64) (used bool, err error) {
 		if err != nil {
 			return used, err
 		}
-		if state != groupWhole || s.started && h.seq < s.found.Seq {
+		if state != groupWhole {
 			off += s.noGroup(bad{at: Place{File: number, Offset: off}, head: h, have: state == groupTorn})
 			continue
 		}
@@ -312,14 +312,22 @@ const (
 	groupWhole                   // all of it
 )
 
+// next is the least that a group at a place can be.
+func (s *scan) next(number uint64, off int64) place {
+	if !s.started {
+		return place{file: number, offset: off}
+	}
+	return place{file: number, offset: off, seq: s.found.Seq}
+}
+
 // group reads what stands at a place of the file.
 func (s *scan) group(number uint64, off int64) (head, []byte, groupState, error) {
 	b, err := s.win.at(off, Block)
 	if err != nil {
 		return head{}, nil, groupNone, err
 	}
-	h, err := readHead(b, number, off)
-	if err != nil || off+int64(h.length) > s.win.size {
+	h, err := readHead(b)
+	if err != nil || !h.belongs(s.next(number, off)) || off+int64(h.length) > s.win.size {
 		return head{}, nil, groupNone, nil
 	}
 	b, err = s.win.at(off, h.length)

@@ -204,7 +204,11 @@ func (v *Recovery) unknown(p txn.Partition, at journal.Place, why string) {
 }
 
 func (v *Recovery) place(p txn.Partition, first, last txn.ID, at journal.Place, why string) *damage.Error {
-	return &damage.Error{Partition: p, First: first, Last: last, File: path.Join(v.Dir, journal.FileName(at.File)), Offset: at.Offset, Reason: why}
+	name := journal.MarkName
+	if at.File > 0 {
+		name = journal.FileName(at.File)
+	}
+	return &damage.Error{Partition: p, First: first, Last: last, File: path.Join(v.Dir, name), Offset: at.Offset, Reason: why}
 }
 
 // End closes what is still suspect, and what has records on disk but no state.

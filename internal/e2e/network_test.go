@@ -55,9 +55,3 @@ func brokenConnections(t *testing.T, s *devServer, count int) {
 		require.NoError(t, history.CheckLinear(h, waltz.Partition(p), 1000, time.Minute))
 	}
 }
-
-func TestNaiveBrokenConnections(t *testing.T) {
-	s := &devServer{t: t, dir: t.TempDir(), addr: freeAddress(t), partitions: 3, naive: true}
-	s.start()
-	brokenConnections(t, s, 6000)
-}

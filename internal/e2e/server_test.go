@@ -24,15 +24,13 @@ type devServer struct {
 	partitions int
 	process    *process
 	starts     int
-	naive      bool
+	inTest     bool // the server is a worker: this test binary
 }
 
 func newServer(t testing.TB, partitions int) *devServer {
 	t.Helper()
 	s := &devServer{t: t, dir: filepath.Join(t.TempDir(), "log"), addr: freeAddress(t), partitions: partitions}
-	if s.naive = os.Getenv("E2E_NAIVE") != ""; s.naive {
-		require.NoError(t, os.MkdirAll(s.dir, 0o700))
-	} else {
+	if s.inTest = os.Getenv("E2E_IN_TEST") != ""; !s.inTest {
 		s.binary = binary(t, "./cmd/waltz")
 	}
 	s.start()
@@ -50,8 +48,8 @@ func (s *devServer) start() {
 func (s *devServer) launch() {
 	s.t.Helper()
 	s.starts++
-	if s.naive {
-		s.process = startWorker(s.t, job{Kind: "naive", Name: fmt.Sprint("naive", s.starts), Log: s.addr, Dir: s.dir, Calls: s.partitions})
+	if s.inTest {
+		s.process = startWorker(s.t, job{Kind: "serve", Name: fmt.Sprint("server ", s.starts), Log: s.addr, Dir: s.dir, Calls: s.partitions})
 		return
 	}
 	s.process = start(s.t, fmt.Sprintf("waltz dev, start %d", s.starts), nil, s.binary,

@@ -15,7 +15,8 @@ import (
 
 // viewWorker applies the log to a SQLite view until it is stopped, or until
 // every partition has reached the log's mark as of its start if it was told to
-// end there. With CrashAt it kills itself at that step of its life.
+// end there. With CrashAt it kills itself when it
+// reaches CrashStage for that time.
 func viewWorker(ctx context.Context, j job) error {
 	client, err := j.dial(ctx)
 	if err != nil {
@@ -24,7 +25,7 @@ func viewWorker(ctx context.Context, j job) error {
 	o := applier.Options{}
 	if j.CrashAt > 0 {
 		o.BatchTransactionsMax = 3
-		o.Hooks.Stage = crash(j.CrashAt)
+		o.Hooks.Stage = crash(j.CrashStage, j.CrashAt)
 	}
 	view, err := openBank(ctx, client, j.View, o)
 	if err != nil {
@@ -41,12 +42,12 @@ func viewWorker(ctx context.Context, j job) error {
 	return errors.Join(<-ended, err, view.Close(), client.Close())
 }
 
-// crash kills this process at the n-th stage.
-func crash(n int) func(waltz.Partition, applier.Stage) {
-	var stages atomic.Int64
+// crash kills this process when it reaches a stage for the n-th time.
+func crash(stage applier.Stage, n int) func(waltz.Partition, applier.Stage) {
+	var reached atomic.Int64
 	return func(_ waltz.Partition, s applier.Stage) {
-		if int(stages.Add(1)) == n {
-			fmt.Println("crash at", s)
+		if s == stage && int(reached.Add(1)) == n {
+			fmt.Println("crash")
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // until it takes effect
 		}

@@ -101,9 +101,3 @@ func (c *caller) resolve(ctx context.Context, l lost) {
 	require.False(c.t, still, "%v", err)
 	c.resolved(l.number, id, err)
 }
-
-func TestNaiveBeyondTheWindow(t *testing.T) {
-	s := &devServer{t: t, dir: t.TempDir(), addr: freeAddress(t), partitions: 3, naive: true}
-	s.start()
-	beyondTheWindow(t, s)
-}

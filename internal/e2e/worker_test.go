@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/waltz-log/waltz/applier"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -28,15 +29,16 @@ type job struct {
 	Record     string // file that its recording is appended to
 	View       string // SQLite file, for workers that have one
 	Seed       uint64
-	Goroutines int      // that call concurrently
-	Calls      int      // after which it ends by itself; 0: never
-	Accounts   int      // for transfers
-	CrashAt    int      // stage of the applier to die at; 0: none
-	ToEnd      bool     // end when the view shows what the log held at the start
-	Key        string   // business key
-	Dir        string   // to mount a small file system on
-	Size       int64    // of that, in bytes
-	Exec       []string // what to run then
+	Goroutines int           // that call concurrently
+	Calls      int           // after which it ends by itself; 0: never
+	Accounts   int           // for transfers
+	CrashStage applier.Stage // of the applier, to die at
+	CrashAt    int           // for the how manieth time; 0: never
+	ToEnd      bool          // end when the view shows what the log held at the start
+	Key        string        // business key
+	Dir        string        // to mount a small file system on
+	Size       int64         // of that, in bytes
+	Exec       []string      // what to run then
 }
 
 // work is the main function of a worker process.
@@ -49,7 +51,7 @@ func work(text string) error {
 		"append": appendWorker,
 		"feed":   feedWorker,
 		"mount":  mountWorker,
-		"naive":  naiveServer,
+		"serve":  serveWorker,
 		"view":   viewWorker,
 		"move":   moveWorker,
 		"key":    keyWorker,

@@ -39,6 +39,7 @@ server, if that is one process of this machine.`,
 		RunE: runBenchAppend,
 	}
 	logFlags(cmd)
+	mayCreate(cmd)
 	f := cmd.Flags()
 	f.Int("size", 512, "bytes of data in each transaction")
 	f.Int("inflight", 1, "appends in flight")

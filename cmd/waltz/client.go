@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/waltz-log/waltz/embedded"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -21,7 +25,7 @@ func logFlags(cmd *cobra.Command) {
 }
 
 // schemes are the kinds of addresses, beside waltz://, that the commands know.
-func schemes() []waltz.Scheme { return nil }
+func schemes() []waltz.Scheme { return []waltz.Scheme{embedded.Scheme} }
 
 // checkAddress finds a mistyped scheme before anything is opened.
 func checkAddress(addr string) error {
@@ -44,6 +48,9 @@ func dial(cmd *cobra.Command) (*waltz.Client, error) {
 	if err := checkAddress(addr); err != nil {
 		return nil, err
 	}
+	if err := checkFolder(cmd, addr); err != nil {
+		return nil, err
+	}
 	log, err := logger(cmd)
 	if err != nil {
 		return nil, err
@@ -51,6 +58,24 @@ func dial(cmd *cobra.Command) (*waltz.Client, error) {
 	ctx, cancel := withTimeout(cmd)
 	defer cancel()
 	return waltz.Dial(ctx, addr, waltz.WithSchemes(schemes()...), waltz.WithClusterKey(cmd.Flag("cluster").Value.String()), waltz.WithLogger(log))
+}
+
+const creates = "waltz_creates"
+
+// mayCreate marks a command that makes a log in a folder which has none.
+func mayCreate(cmd *cobra.Command) { cmd.Annotations = map[string]string{creates: "true"} }
+
+// checkFolder keeps commands that only look from making a log where the address
+// was mistyped.
+func checkFolder(cmd *cobra.Command, addr string) error {
+	u, err := url.Parse(addr)
+	if err != nil || u.Scheme != embedded.Scheme.Name || cmd.Annotations[creates] != "" {
+		return nil //nolint:nilerr // Dial says what is wrong with the address
+	}
+	if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) {
+		return &embedded.NoLogError{Dir: u.Path}
+	}
+	return nil
 }
 
 // withTimeout bounds one exchange with the log.

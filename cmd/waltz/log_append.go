@@ -26,6 +26,7 @@ the view that the transaction was computed from (default: the log's own).`,
 		RunE: runLogAppend,
 	}
 	logFlags(cmd)
+	mayCreate(cmd)
 	partitionFlag(cmd)
 	f := cmd.Flags()
 	f.Int32("header", 0, "transaction header, an integer of the application's")

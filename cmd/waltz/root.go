@@ -48,7 +48,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "waltz",
 		Short:         "A write-ahead log that keeps microservices consistent",
-		Example:       "  waltz log hwm --log waltz://127.0.0.1:7171",
+		Example:       "  waltz dev --dir /var/tmp/waltz --listen 127.0.0.1:7171 --partitions 4\n  waltz log hwm --log waltz://127.0.0.1:7171",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -58,7 +58,7 @@ func newRoot() *cobra.Command {
 	completeWith(root, "output", formats...)
 	completeWith(root, "log-level", "debug", "info", "warn", "error")
 	asGroup(root)
-	root.AddCommand(newLog(), newMigrate(), newBench(), newVersion())
+	root.AddCommand(newDev(), newLog(), newMigrate(), newBench(), newVersion())
 	addDefaultCommands(root)
 	checkFlagsFirst(root)
 	return root

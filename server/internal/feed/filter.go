@@ -43,7 +43,8 @@ func withoutData(frame record.Frame) record.Frame {
 }
 
 // matching copies the records whose header is in the set; all of them together
-// need no copy.
+// need no copy. Of the others those with a business key come without data: a
+// view has to know every key of its partition, or one of them could commit twice.
 func (f *filter) matching(frame record.Frame) record.Frame {
 	var out []byte
 	from, to := 0, 0 // the run of matching records that is not copied yet
@@ -56,6 +57,9 @@ func (f *filter) matching(frame record.Frame) record.Frame {
 		}
 		out = append(out, frame[from:to]...)
 		from, to = off, off
+		if len(r.Key) > 0 {
+			out = record.AppendWithoutData(out, &r)
+		}
 	}
 	if from == 0 {
 		return frame[:to]

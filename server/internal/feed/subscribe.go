@@ -34,7 +34,7 @@ type Mode uint8
 const (
 	All      Mode = iota
 	Headers       // without data and locks
-	Filtered      // whole, but only those whose header is in the set
+	Filtered      // whole those whose header is in the set; without data others that have a key
 )
 
 // Options says what a subscriber wants.

@@ -32,28 +32,30 @@ func TestRandomSchedules(t *testing.T) {
 }
 
 const (
-	seeds = 400
+	seeds = 150
 	steps = 500
 )
 
 // act does one random thing. Mostly messages arrive; faults are rarer.
 func (c *chaos) act() {
-	switch n := c.rnd.IntN(100); {
-	case n < 62:
-		c.deliver()
-	case n < 78:
+	switch n := c.rnd.IntN(1000); {
+	case n < 700:
+		for range 1 + c.rnd.IntN(8) {
+			c.deliver()
+		}
+	case n < 860:
 		c.append()
-	case n < 84:
+	case n < 930:
 		c.retry()
-	case n < 88:
+	case n < 945:
 		c.repeat()
-	case n < 91:
+	case n < 955:
 		c.lose()
-	case n < 94:
+	case n < 970:
 		c.restart()
-	case n < 97:
+	case n < 980:
 		c.open()
-	case n < 99:
+	case n < 992:
 		c.wipe()
 	default:
 		c.target()

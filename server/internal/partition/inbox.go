@@ -57,6 +57,7 @@ func (b *inbox) add(g Group) *wire.Error {
 }
 
 // take returns everything that waits; the slice is good until the next take.
+// Only the owner may take.
 func (b *inbox) take() []Group {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,12 +76,15 @@ func (b *inbox) done(g *Group) {
 	g.release()
 }
 
-// close refuses what waits and what comes, until open.
+// close refuses what waits and what comes, until open. Anybody may, while the
+// owner is still busy with what it took; so it leaves that alone.
 func (b *inbox) close(why *wire.Error) {
 	b.mu.Lock()
 	b.shut = why
+	waiting := b.groups
+	b.groups = nil
 	b.mu.Unlock()
-	for _, g := range b.take() {
+	for _, g := range waiting {
 		g.refuse(*why)
 		b.done(&g)
 	}

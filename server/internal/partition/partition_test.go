@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -326,6 +327,39 @@ func TestRebuildMustReadTheTail(t *testing.T) {
 	require.ErrorContains(t, b.Ready(), "disk is gone")
 	b.log.FailRead(nil)
 	b.ready()
+}
+
+// TestCloseUnderLoad: closing, from another goroutine than the owner's, while
+// groups keep coming: each is answered once, and the log holds what was promised.
+func TestCloseUnderLoad(t *testing.T) {
+	for range 20 {
+		b := start(t, nil).ready()
+		stop := make(chan struct{})
+		var senders sync.WaitGroup
+		for range 2 {
+			senders.Go(func() {
+				for {
+					b.mu.Lock()
+					n := uint64(len(b.sent))
+					b.mu.Unlock()
+					b.send(b.attempt(2*n+1, txn.None), b.attempt(2*n+2, txn.None))
+					select {
+					case <-stop:
+						return
+					default:
+					}
+				}
+			})
+		}
+		b.eventually(func() bool { return b.Stats().Committed > 20 }, "it is under load")
+		require.NoError(t, b.Close(b.ctx))
+		close(stop)
+		senders.Wait()
+		b.await()
+		require.Empty(t, b.wrong)
+		b.judge()
+		b.done()
+	}
 }
 
 func TestCloseEarly(t *testing.T) {

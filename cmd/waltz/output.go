@@ -6,8 +6,10 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -46,11 +48,17 @@ func printFields(out io.Writer, v reflect.Value) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for field, value := range v.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		if value.Kind() == reflect.Float64 {
-			fmt.Fprintf(w, "%s\t%.4g\n", name, value.Float())
-			continue
-		}
-		fmt.Fprintf(w, "%s\t%v\n", name, value.Interface())
+		fmt.Fprintf(w, "%s\t%s\n", name, fieldText(value.Interface()))
 	}
 	return w.Flush()
+}
+
+func fieldText(v any) string {
+	switch v := v.(type) {
+	case float64:
+		return strconv.FormatFloat(v, 'f', 3, 64)
+	case time.Time:
+		return v.Format(time.RFC3339Nano)
+	}
+	return fmt.Sprint(v)
 }

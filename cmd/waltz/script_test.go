@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -32,10 +35,17 @@ func mainForScripts() {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Values[processKey{}] = map[string]*devProcess{}
+			return nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits":    exits,
-			"freeport": freePort,
-			"json":     checkJSON,
+			"devup":     devUp,
+			"devdown":   devDown,
+			"exits":     exits,
+			"interrupt": interrupt,
+			"freeport":  freePort,
+			"json":      checkJSON,
 		},
 	})
 }
@@ -93,5 +103,94 @@ func checkJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if neg {
 		ts.Fatalf("json cannot be negated")
+	}
+}
+
+// devUp starts waltz dev and sets ADDR to its address when it is ready, METRICS to
+// that of its metrics: devup ARG...
+func devUp(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("devup cannot be negated")
+	}
+	d := &devProcess{exited: make(chan struct{})}
+	ts.Setenv("ADDR", "")
+	cmd := command(ts, append([]string{"dev", "--output", "json", "--log-level", "warn"}, args...)...)
+	d.cmd = cmd
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	var r ready
+	err = json.NewDecoder(out).Decode(&r)
+	go func() {
+		d.err = cmd.Wait()
+		close(d.exited)
+	}()
+	ts.Defer(func() {
+		_ = cmd.Process.Kill() // unless devdown has ended it
+		<-d.exited
+	})
+	if err != nil {
+		ts.Fatalf("waltz dev did not become ready: %v", err)
+	}
+	ts.Setenv("ADDR", r.Address)
+	ts.Setenv("METRICS", r.Metrics)
+	processes(ts)["dev"] = d
+}
+
+type devProcess struct {
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    error
+}
+
+type processKey struct{}
+
+// processes are those that a script has started.
+func processes(ts *testscript.TestScript) map[string]*devProcess {
+	return ts.Value(processKey{}).(map[string]*devProcess)
+}
+
+// command is waltz, as the script would run it.
+func command(ts *testscript.TestScript, args ...string) *exec.Cmd {
+	self, err := os.Executable()
+	ts.Check(err)
+	cmd := exec.Command(self, args...)
+	cmd.Args[0] = "waltz" // by which testscript knows what to run
+	cmd.Dir = ts.MkAbs(".")
+	return cmd
+}
+
+// devDown sends a signal and demands an exit code: devdown term 0
+func devDown(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: devdown term|kill CODE")
+	}
+	d := processes(ts)["dev"]
+	ts.Check(d.cmd.Process.Signal(map[string]os.Signal{"term": syscall.SIGTERM, "kill": syscall.SIGKILL}[args[0]]))
+	<-d.exited
+	if got := strconv.Itoa(d.cmd.ProcessState.ExitCode()); got != args[1] {
+		ts.Fatalf("waltz dev ended with %s, want %s", got, args[1])
+	}
+}
+
+// interrupt runs waltz until it has printed a line that contains a text, then
+// interrupts it and demands an exit code: interrupt CODE TEXT ARG...
+func interrupt(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: interrupt CODE TEXT [ARG...]")
+	}
+	cmd := command(ts, args[2:]...)
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	for lines := bufio.NewScanner(out); lines.Scan() && !strings.Contains(lines.Text(), args[1]); {
+	}
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	_, err = io.Copy(io.Discard, out)
+	ts.Check(err)
+	_ = cmd.Wait() // the exit code tells
+	if got := strconv.Itoa(cmd.ProcessState.ExitCode()); got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
 	}
 }

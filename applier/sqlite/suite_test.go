@@ -6,13 +6,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/waltz-log/waltz/applier"
 	"github.com/waltz-log/waltz/applier/appliertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestGuarantees(t *testing.T) {
 	appliertest.Run(t, appliertest.Database[Tx, Snapshot]{

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"sync/atomic"
@@ -27,7 +26,7 @@ func TestBigLog(t *testing.T) {
 
 func bigLog(t *testing.T, count int) {
 	const restartMax, rssMax = 2 * time.Second, 150 << 20
-	s := &devServer{t: t, binary: plainBinary(t, "./cmd/waltz"), dir: filepath.Join(t.TempDir(), "log"), addr: freeAddress(t), partitions: 1}
+	s := unstarted(t, 1, plainBinary)
 	s.start()
 	writeMany(t, s, count, 200)
 	s.kill()

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -23,7 +24,10 @@ func mountWorker(_ context.Context, j job) error {
 	if err := unix.Mount("tmpfs", j.Dir, "tmpfs", 0, fmt.Sprintf("size=%d", j.Size)); err != nil {
 		return fmt.Errorf("mount a tmpfs on %s: %w", j.Dir, err)
 	}
-	env := append(os.Environ(), workerEnv+"=")
+	if err := os.Unsetenv(workerEnv); err != nil {
+		return err
+	}
+	env := append(os.Environ(), j.Env...)
 	return fmt.Errorf("exec %q: %w", j.Exec, syscall.Exec(j.Exec[0], j.Exec, env))
 }
 
@@ -40,16 +44,16 @@ func ownMounts() *syscall.SysProcAttr {
 }
 
 // TestFullDisk fills the file system under a running server: appends are
-// refused with an error that says why, nothing acknowledged is lost, reads go
-// on, and when there is room again writing goes on by itself.
+// refused with an error that says why, nothing acknowledged is lost, and when
+// there is room again writing goes on by itself.
 func TestFullDisk(t *testing.T) {
-	s := &devServer{t: t, dir: t.TempDir(), addr: freeAddress(t), partitions: 1}
-	s.process = startWorkerIn(t, ownMounts(), job{
-		Kind: "mount", Name: "waltz dev on a small file system", Dir: s.dir, Size: 400 << 20,
-		Exec: []string{binary(t, "./cmd/waltz"), "dev", "--dir", filepath.Join(s.dir, "log"), "--listen", s.addr, "--partitions", "1"},
-	})
+	s := unstarted(t, 1, binary)
+	mounted := filepath.Dir(s.dir)
+	inner, argv := s.command()
+	env, self := reexec(t, job{Kind: "mount", Dir: mounted, Size: 400 << 20, Env: inner, Exec: argv})
+	s.process = startIn(t, ownMounts(), "waltz dev on a small file system", env, self[0])
 	s.ready()
-	inside := filepath.Join("/proc", strconv.Itoa(s.process.cmd.Process.Pid), "root", s.dir)
+	inside := filepath.Join("/proc", strconv.Itoa(s.process.cmd.Process.Pid), "root", mounted)
 	refused := make(chan error, 1)
 	client := s.client(waltz.WithHooks(waltz.Hooks{Refused: func(_ waltz.Partition, err error) {
 		if errors.Is(err, waltz.ErrStorageFull) {
@@ -65,47 +69,47 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, appendUntil(t, client, h, nil, 50))
 	fill(t, filepath.Join(inside, "ballast"))
 	require.ErrorIs(t, appendUntil(t, client, h, refused, 1<<20), waltz.ErrStorageFull)
-	h.Logs = s.logs()
-	require.NoError(t, h.Check(), "while the disk is full")
 
 	require.NoError(t, os.Remove(filepath.Join(inside, "ballast")))
+	resumes(t, client, h)
 	require.NoError(t, appendUntil(t, client, h, nil, len(h.Ops)+50))
+	require.Equal(t, history.Committed, h.Ops[len(h.Ops)-1].Outcome)
 	h.Logs = s.logs()
-	require.NoError(t, h.Check(), "when there is room again")
+	require.NoError(t, h.Check())
 }
 
 // appendUntil appends large transactions until there are so many, or the log
-// says that it refuses; the append that waits then is given up.
-func appendUntil(t *testing.T, client *waltz.Client, h *history.History, refused <-chan error, count int) (why error) {
+// says that it refuses. A call that is not answered is given up soon: what is in
+// flight when the disk becomes full stays unanswered until there is room.
+func appendUntil(t *testing.T, client *waltz.Client, h *history.History, refused <-chan error, count int) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience())
-	defer cancel()
-	stop := make(chan struct{})
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
+	for len(h.Ops) < count {
 		select {
-		case why = <-refused:
-			cancel()
-		case <-stop:
+		case err := <-refused:
+			return err
+		default:
 		}
-	}()
-	for len(h.Ops) < count && ctx.Err() == nil {
 		name := fmt.Sprint("large-", len(h.Ops))
 		op := history.Op{Client: "t", Name: name, Mark: waltz.None, Invoked: now(), Returned: history.Pending,
 			Data: append([]byte(name+"\n"), make([]byte, 512<<10)...)}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		id, err := client.Append(ctx, 0, waltz.Transaction{Data: op.Data, HighWaterMark: waltz.None})
+		cancel()
 		if op.Outcome, op.ID = outcome(id, err); op.Outcome != history.Unknown {
 			op.Returned = now()
 		}
 		h.Ops = append(h.Ops, op)
 	}
-	close(stop)
-	<-watched
-	if why == nil {
-		why = ctx.Err()
-	}
-	return why
+	return nil
+}
+
+// resumes waits until appends are committed again.
+func resumes(t *testing.T, client *waltz.Client, h *history.History) {
+	t.Helper()
+	eventually(t, "writing goes on", func() bool {
+		require.NoError(t, appendUntil(t, client, h, nil, len(h.Ops)+1))
+		return h.Ops[len(h.Ops)-1].Outcome == history.Committed
+	})
 }
 
 // fill writes until there is no room.

@@ -13,7 +13,7 @@ import (
 // serveWorker is `waltz dev` in this test binary, for planted bugs.
 func serveWorker(ctx context.Context, j job) error {
 	w, err := embedded.Open(ctx, embedded.Options{
-		Dir: j.Dir, Listen: j.Log, Partitions: j.Calls, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Dir: j.Dir, Listen: j.Log, Partitions: j.Partitions, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
 		return err

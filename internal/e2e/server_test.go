@@ -29,11 +29,17 @@ type devServer struct {
 
 func newServer(t testing.TB, partitions int) *devServer {
 	t.Helper()
+	s := unstarted(t, partitions, binary)
+	s.start()
+	return s
+}
+
+func unstarted(t testing.TB, partitions int, binary func(testing.TB, string) string) *devServer {
+	t.Helper()
 	s := &devServer{t: t, dir: filepath.Join(t.TempDir(), "log"), addr: freeAddress(t), partitions: partitions}
 	if s.inTest = os.Getenv("E2E_IN_TEST") != ""; !s.inTest {
 		s.binary = binary(t, "./cmd/waltz")
 	}
-	s.start()
 	return s
 }
 
@@ -48,12 +54,16 @@ func (s *devServer) start() {
 func (s *devServer) launch() {
 	s.t.Helper()
 	s.starts++
+	env, argv := s.command()
+	s.process = start(s.t, fmt.Sprintf("waltz dev, start %d", s.starts), env, argv[0], argv[1:]...)
+}
+
+// command is what runs the server.
+func (s *devServer) command() (env, argv []string) {
 	if s.inTest {
-		s.process = startWorker(s.t, job{Kind: "serve", Name: fmt.Sprint("server ", s.starts), Log: s.addr, Dir: s.dir, Calls: s.partitions})
-		return
+		return reexec(s.t, job{Kind: "serve", Name: "server", Log: s.addr, Dir: s.dir, Partitions: s.partitions})
 	}
-	s.process = start(s.t, fmt.Sprintf("waltz dev, start %d", s.starts), nil, s.binary,
-		"dev", "--dir", s.dir, "--listen", s.addr, "--partitions", strconv.Itoa(s.partitions))
+	return nil, []string{s.binary, "dev", "--dir", s.dir, "--listen", s.addr, "--partitions", strconv.Itoa(s.partitions)}
 }
 
 func (s *devServer) ready() {

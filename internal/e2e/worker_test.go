@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +29,7 @@ type job struct {
 	View       string // SQLite file, for workers that have one
 	Seed       uint64
 	Goroutines int           // that call concurrently
+	Partitions int           // for servers
 	Calls      int           // after which it ends by itself; 0: never
 	Accounts   int           // for transfers
 	CrashStage applier.Stage // of the applier, to die at
@@ -38,7 +38,7 @@ type job struct {
 	Key        string        // business key
 	Dir        string        // to mount a small file system on
 	Size       int64         // of that, in bytes
-	Exec       []string      // what to run then
+	Exec, Env  []string      // what to run then
 }
 
 // work is the main function of a worker process.
@@ -72,16 +72,18 @@ func work(text string) error {
 // startWorker starts this test binary again, for a job.
 func startWorker(t testing.TB, j job) *process {
 	t.Helper()
-	return startWorkerIn(t, nil, j)
+	env, argv := reexec(t, j)
+	return start(t, j.Name, env, argv[0])
 }
 
-func startWorkerIn(t testing.TB, attr *syscall.SysProcAttr, j job) *process {
+// reexec is how to start this test binary for a job.
+func reexec(t testing.TB, j job) (env, argv []string) {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	text, err := json.Marshal(j)
 	require.NoError(t, err)
-	return startIn(t, attr, j.Name, []string{workerEnv + "=" + string(text)}, self)
+	return []string{workerEnv + "=" + string(text)}, []string{self}
 }
 
 // dial connects a worker, which waits as long as the log takes to come up.

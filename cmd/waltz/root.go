@@ -53,7 +53,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringP("output", "o", "table", "how results are printed: table or json")
-	root.PersistentFlags().String("log-level", "info", "lowest level logged on stderr: debug, info, warn or error")
+	root.PersistentFlags().String("log-level", "", "lowest level logged on stderr: debug, info, warn or error (default: info for dev, else warn)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	completeWith(root, "output", formats...)
 	completeWith(root, "log-level", "debug", "info", "warn", "error")
@@ -153,8 +153,11 @@ func logger(cmd *cobra.Command) (*slog.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(name)); err != nil {
+	level := slog.LevelWarn
+	if cmd.Name() == "dev" {
+		level = slog.LevelInfo
+	}
+	if err := level.UnmarshalText([]byte(name)); err != nil && name != "" {
 		return nil, usagef("--log-level %q: want debug, info, warn or error", name)
 	}
 	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})), nil

@@ -118,8 +118,12 @@ func (h *hunt) check(ctx context.Context, m mutant) error {
 	return nil
 }
 
-// died reports whether the output is that of a test that failed or panicked.
+// died reports whether the output is that of a test that failed or panicked. One
+// that ran out of time has noticed nothing.
 func died(output []byte) bool {
+	if bytes.Contains(output, []byte("panic: test timed out")) {
+		return false
+	}
 	return bytes.Contains(output, []byte("--- FAIL")) || bytes.Contains(output, []byte("panic:"))
 }
 

@@ -20,5 +20,6 @@ func TestParse(t *testing.T) {
 func TestOnlyAFailingTestCatches(t *testing.T) {
 	require.True(t, died([]byte("--- FAIL: TestX (0.00s)")))
 	require.True(t, died([]byte("panic: boom")))
+	require.False(t, died([]byte("panic: test timed out after 50s")))
 	require.False(t, died([]byte("flag provided but not defined")))
 }

@@ -61,6 +61,9 @@ func (s *Storage) locate(r *replica, first, last txn.ID, bytesMax int) (where, e
 		if d, _ := r.DamageAt(first); d != nil {
 			return where{}, d
 		}
+		if d := r.Closed; d != nil && d.First <= first && first <= d.Last {
+			return where{}, d // may have been here
+		}
 		return where{}, fmt.Errorf("to %d, of 0 to %d: %w", last, r.Now.Last, ErrOutOfRange)
 	}
 	d, bad := r.DamageAt(first)
@@ -123,6 +126,13 @@ func (s *Storage) moved(r *replica, moves, cuts uint64, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return r.Cuts != cuts || err != nil && r.Moves != moves
+}
+
+// cutSince reports whether a replica was truncated since.
+func (s *Storage) cutSince(r *replica, cuts uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.Cuts != cuts
 }
 
 // At returns the ID of the first record with at least the timestamp, the last

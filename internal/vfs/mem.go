@@ -179,9 +179,9 @@ func (m *Mem) Create(name string) (File, error) {
 	if m.space == 0 {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: syscall.ENOSPC}
 	}
-	n := &memNode{file: &memData{}}
+	n := &memNode{file: &memData{path: name}}
 	d.change(dirOp{to: base, node: n})
-	return &memFile{m: m, d: n.file, path: name}, nil
+	return &memFile{m: m, d: n.file}, nil
 }
 
 // Open implements FS.
@@ -198,7 +198,7 @@ func (m *Mem) Open(name string) (File, error) {
 	if n.file == nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
 	}
-	return &memFile{m: m, d: n.file, path: name}, nil
+	return &memFile{m: m, d: n.file}, nil
 }
 
 // Remove implements FS.
@@ -250,6 +250,7 @@ func (m *Mem) Rename(from, to string) error {
 		old.file.removed = true
 	}
 	d.change(dirOp{from: path.Base(path.Clean(from)), to: base, node: n})
+	n.file.path = to
 	return nil
 }
 
@@ -335,7 +336,7 @@ func (m *Mem) Lock(name string) (io.Closer, error) {
 		return nil, fmt.Errorf("lock %s: %w", name, ErrLocked)
 	}
 	if d.names[base] == nil {
-		d.change(dirOp{to: base, node: &memNode{file: &memData{}}})
+		d.change(dirOp{to: base, node: &memNode{file: &memData{path: name}}})
 	}
 	m.locks[clean] = true
 	return &memLock{m: m, name: clean}, nil

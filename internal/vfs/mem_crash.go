@@ -61,6 +61,7 @@ func (c *crash) dir(name string, d *memDir) {
 			n.dir = c.to.dirs[path.Join(name, base)]
 		} else {
 			n.file = c.file(from.file)
+			n.file.path = path.Join(name, base)
 		}
 		into.names[base] = n
 	}
@@ -146,7 +147,7 @@ func (c *clone) node(name string, n *memNode) *memNode {
 	}
 	into.file = &memData{
 		now: bytes.Clone(n.file.now), synced: bytes.Clone(n.file.synced),
-		dirty: maps.Clone(n.file.dirty), removed: n.file.removed,
+		dirty: maps.Clone(n.file.dirty), path: n.file.path, removed: n.file.removed,
 	}
 	return into
 }

@@ -16,7 +16,8 @@ const sector = 512
 type memData struct {
 	now, synced []byte
 	dirty       map[int64]struct{}
-	removed     bool // no longer counted in Mem.used
+	path        string // present name
+	removed     bool   // no longer counted in Mem.used
 }
 
 func (d *memData) markDirty(from, to int64) {
@@ -61,15 +62,21 @@ func grow(b []byte, size int64) []byte {
 type memFile struct {
 	m      *Mem
 	d      *memData
-	path   string
 	closed atomic.Bool
 }
 
 func (f *memFile) open(op string) error {
 	if f.closed.Load() {
-		return &fs.PathError{Op: op, Path: f.path, Err: fs.ErrClosed}
+		return &fs.PathError{Op: op, Path: f.name(), Err: fs.ErrClosed}
 	}
 	return nil
+}
+
+// name returns the file's present name.
+func (f *memFile) name() string {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	return f.d.path
 }
 
 // ReadAt implements File.
@@ -79,7 +86,7 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	}
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	if err := f.m.injectedLocked(OpRead, f.path); err != nil {
+	if err := f.m.injectedLocked(OpRead, f.d.path); err != nil {
 		return 0, err
 	}
 	if off >= int64(len(f.d.now)) {
@@ -99,7 +106,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	}
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	if err := f.m.injectedLocked(OpWrite, f.path); err != nil {
+	if err := f.m.injectedLocked(OpWrite, f.d.path); err != nil {
 		return 0, err
 	}
 	if err := f.growLocked(max(off+int64(len(p)), int64(len(f.d.now)))); err != nil {
@@ -118,7 +125,7 @@ func (f *memFile) growLocked(size int64) error {
 	}
 	if !f.d.removed {
 		if f.m.space >= 0 && f.m.used+size-old > f.m.space {
-			return &fs.PathError{Op: "write", Path: f.path, Err: fmt.Errorf("%d of %d bytes used: %w", f.m.used, f.m.space, syscall.ENOSPC)}
+			return &fs.PathError{Op: "write", Path: f.d.path, Err: fmt.Errorf("%d of %d bytes used: %w", f.m.used, f.m.space, syscall.ENOSPC)}
 		}
 		f.m.used += size - old
 	}
@@ -134,7 +141,7 @@ func (f *memFile) Truncate(size int64) error {
 	}
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	if err := f.m.injectedLocked(OpTruncate, f.path); err != nil {
+	if err := f.m.injectedLocked(OpTruncate, f.d.path); err != nil {
 		return err
 	}
 	old := int64(len(f.d.now))
@@ -159,10 +166,10 @@ func (f *memFile) sync(op Op) error {
 	if err := f.open(string(op)); err != nil {
 		return err
 	}
-	f.m.callHook(op, f.path)
+	f.m.callHook(op, f.name())
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	if err := f.m.injectedLocked(op, f.path); err != nil {
+	if err := f.m.injectedLocked(op, f.d.path); err != nil {
 		return err
 	}
 	f.d.sync()
@@ -179,7 +186,7 @@ func (f *memFile) Size() (int64, error) {
 // Close implements File. Twice is an error, as it is with a real file.
 func (f *memFile) Close() error {
 	if f.closed.Swap(true) {
-		return &fs.PathError{Op: "close", Path: f.path, Err: fs.ErrClosed}
+		return &fs.PathError{Op: "close", Path: f.name(), Err: fs.ErrClosed}
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 // Rule injects a failure into a Mem.
 type Rule struct {
 	Op    Op     // which operation; empty: all
-	Match string // pattern of path.Match for the file's or folder's base name; empty: all
+	Match string // pattern of path.Match for the file's or folder's present base name; empty: all
 	Skip  int    // how many matching calls succeed first
 	Times int    // how many fail then; 0: all of them
 	Err   error  // what they return, wrapped in an fs.PathError; required

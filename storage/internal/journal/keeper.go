@@ -154,28 +154,31 @@ func (k *keeper) adopt() (vfs.File, error) {
 
 // make gives a filled file the next number. See the package comment for a crash
 // in between.
-func (k *keeper) make() (f vfs.File, err error) {
-	c := &k.w.c
-	temp := path.Join(c.Dir, fillName)
-	if f, err = k.filled(temp); err != nil {
+func (k *keeper) make() (vfs.File, error) {
+	f, err := k.filled(path.Join(k.w.c.Dir, fillName))
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close())
-		}
-	}()
+	if err := k.name(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// name writes the header of the next file and renames it.
+func (k *keeper) name(f vfs.File) error {
+	c := &k.w.c
 	if _, err := f.WriteAt(fileHeader(c.Cluster, k.next), 0); err != nil {
-		return nil, err
+		return err
 	}
 	if err := f.Sync(); err != nil {
-		return nil, k.fillSyncError(err)
+		return k.fillSyncError(err)
 	}
-	if err := c.FS.Rename(temp, path.Join(c.Dir, FileName(k.next))); err != nil {
-		return nil, err
+	if err := c.FS.Rename(path.Join(c.Dir, fillName), path.Join(c.Dir, FileName(k.next))); err != nil {
+		return err
 	}
 	k.fill = false
-	return f, k.syncDir()
+	return k.syncDir()
 }
 
 // filled opens fill.tmp with blocks that exist: a freed file, or a new one full

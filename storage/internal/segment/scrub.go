@@ -1,0 +1,154 @@
+package segment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/storage/internal/damage"
+	"github.com/waltz-log/waltz/storage/internal/header"
+)
+
+// Scrub reads every record up to last, and every index, and verifies them.
+// Damage to records is told to found; a damaged index is reported and rebuilt as
+// when a read finds it. The error is another than damage, say ctx's.
+func (l *Log) Scrub(ctx context.Context, last txn.ID, found func(error)) (records, bytes int64, err error) {
+	for _, e := range l.Extents() {
+		if e.First > last {
+			break
+		}
+		n, size, err := l.scrubOne(ctx, e, min(last, e.Last), found)
+		records, bytes = records+n, bytes+size
+		if err != nil {
+			return records, bytes, err
+		}
+	}
+	return records, bytes, nil
+}
+
+func (l *Log) scrubOne(ctx context.Context, e Extent, last txn.ID, found func(error)) (records, bytes int64, err error) {
+	r, err := l.reader(e, entry{id: e.First, offset: header.Size}, e.Last+1)
+	if err != nil {
+		return 0, 0, tell(err, found)
+	}
+	defer l.c.Files.release(r.f)
+	if err := l.checkHeader(r.f, segmentMagic, e.First); err != nil {
+		found(l.unopened(e, err))
+	}
+	x := l.openScrub(e)
+	defer x.close()
+	var s sampler
+	for r.id <= last {
+		if err := ctx.Err(); err != nil {
+			return records, bytes, context.Cause(ctx)
+		}
+		rec, n, err := r.record(bufferMax)
+		if err != nil {
+			x.skip = true
+			if more, err := l.passDamage(r, found); err != nil || !more {
+				return records, bytes, err
+			}
+			continue
+		}
+		if number := s.n; s.takes(r.off) {
+			x.check(number, entry{id: r.id, offset: r.off, time: rec.Time})
+		}
+		records, bytes = records+1, bytes+int64(n)
+		r.id, r.off = r.id+1, r.off+int64(n)
+	}
+	if last == e.Last {
+		x.end(s.n)
+	}
+	return records, bytes, nil
+}
+
+// passDamage tells of the damage at the reader's place, and goes on behind it if
+// the index knows where; more is false if it does not.
+func (l *Log) passDamage(r *reader, found func(error)) (more bool, err error) {
+	_, next, lookupErr := l.lookup(r.e, func(x entry) bool { return x.offset <= r.off })
+	if lookupErr == nil && next > r.id {
+		r.next = next
+	}
+	if _, _, err := r.record(bufferMax); err != nil {
+		if err := tell(err, found); err != nil {
+			return false, err
+		}
+	}
+	if lookupErr != nil || r.next > r.e.Last {
+		return false, nil
+	}
+	at, behind, lookupErr := l.lookup(r.e, func(x entry) bool { return x.id <= next })
+	if lookupErr != nil || at.offset <= r.off {
+		return false, nil
+	}
+	r.id, r.off, r.next = at.id, at.offset, behind
+	return true, nil
+}
+
+// tell passes damage on; other errors it returns.
+func tell(err error, found func(error)) error {
+	if damage.Is(err) {
+		found(err)
+		return nil
+	}
+	return err
+}
+
+// indexScrub compares an index with what its segment says it should be.
+type indexScrub struct {
+	l   *Log
+	e   Extent
+	f   *openFile
+	x   index
+	bad bool
+	// skip: damage hides which entry is next.
+	skip bool
+}
+
+func (l *Log) openScrub(e Extent) *indexScrub {
+	s := &indexScrub{l: l, e: e}
+	f, x, err := l.openIndex(e)
+	if err != nil {
+		s.fail(err)
+		return s
+	}
+	s.f, s.x = f, x
+	if err := l.checkHeader(f, indexMagic, e.First); err != nil {
+		s.fail(err)
+	}
+	return s
+}
+
+func (s *indexScrub) fail(err error) {
+	if !s.bad {
+		s.bad = true
+		s.l.suspectIndex(s.e.First, err)
+	}
+}
+
+func (s *indexScrub) check(number int, want entry) {
+	if s.bad || s.skip {
+		return
+	}
+	got, err := s.x.entry(number)
+	if err == nil && got != want {
+		err = errors.Join(errIndex, fmt.Errorf("entry %d is %v, the segment says %v", number, got, want))
+	}
+	if err != nil {
+		s.fail(err)
+	}
+}
+
+// end compares the number of entries.
+func (s *indexScrub) end(n int) {
+	if !s.bad && !s.skip && s.x.n != n {
+		s.fail(fmt.Errorf("%w: %d entries, the segment has %d", errIndex, s.x.n, n))
+	}
+}
+
+func (s *indexScrub) close() {
+	if s.f != nil {
+		s.l.c.Files.release(s.f)
+	}
+}

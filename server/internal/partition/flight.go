@@ -42,20 +42,21 @@ func (f *flight) answer(from Answerer, seq uint64, id txn.ID) {
 	f.spans = append(f.spans, span{from: from, seq: seq, count: 1, first: id})
 }
 
-// wait is an attempt whose answer waits for the fate of transaction id: of the
-// same request, or of one that took its lock.
+// wait is an attempt whose answer waits for the fate of an earlier transaction:
+// it is committed as id, being the same request, or refused with id as the cause
+// or the floor.
 type wait struct {
-	from     Answerer
-	seq      uint64
-	request  txn.RequestID
-	id       txn.ID
-	conflict bool
+	from    Answerer
+	seq     uint64
+	request txn.RequestID
+	id      txn.ID
+	refused wire.Reason // LockConflict, Stale; 0: it is committed
 }
 
-// commit answers it: transaction id is committed.
+// commit answers it: what it waited for is committed.
 func (w *wait) commit(p txn.Partition) {
-	if w.conflict {
-		w.from.Refused(w.seq, wire.Error{Reason: wire.LockConflict, TransactionID: w.id})
+	if w.refused != 0 {
+		w.from.Refused(w.seq, wire.Error{Reason: w.refused, TransactionID: w.id})
 		return
 	}
 	w.from.Committed(wire.Committed{FirstSeq: w.seq, Count: 1, Partition: p, FirstID: w.id})

@@ -213,6 +213,26 @@ func TestStale(t *testing.T) {
 	require.Equal(t, &wire.Error{Reason: wire.LockConflict, TransactionID: 9}, got.no, "a conflict that is known says more")
 }
 
+// TestStaleIsFinal: a floor that transactions in flight have raised may come down
+// again when they are lost. What was refused for it may not commit then, say as a
+// copy that was long under way (I8); so it is not refused before they are safe.
+func TestStaleIsFinal(t *testing.T) {
+	b := start(t, func(o *Options) { o.LockMarksMax = 4 }).ready()
+	defer b.done()
+	b.append(b.attempt(1, txn.None, lock(add, 1)))
+	b.log.Hold(true)
+	b.send(b.attempt(2, txn.None, lock(add, 2), lock(add, 3), lock(add, 4), lock(add, 5)))
+	b.eventually(func() bool { return b.log.InFlight() == 1 }, "the floor is raised")
+	a := b.attempt(3, txn.None, lock(read, 100))
+	n := b.send(a, b.attempt(4, txn.None))
+	b.eventually(func() bool { return b.log.InFlight() == 2 }, "it was looked at")
+	require.False(t, b.answer(n).given)
+	b.lose(0)
+	require.Equal(t, wire.Unavailable, b.answer(n).no.Reason)
+	b.log.Hold(false)
+	require.Nil(t, b.append(again(a)).no)
+}
+
 // TestInboxIsBounded: who finds it full waits, as long as its context does (I9).
 func TestInboxIsBounded(t *testing.T) {
 	b := start(t, func(o *Options) { o.InboxBytesMax, o.InFlightBytesMax = 1000, 500 }).ready()

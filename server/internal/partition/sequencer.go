@@ -128,7 +128,8 @@ func (s *sequencer) attempt(g *Group, a *wire.Attempt, now time.Time) *wire.Erro
 	case locktable.Conflict:
 		return s.conflict(g, a, id)
 	case locktable.Stale:
-		return &wire.Error{Reason: wire.Stale, TransactionID: id}
+		s.stale(g, a, id)
+		return nil
 	}
 	return s.take(g, a, now)
 }
@@ -218,13 +219,20 @@ func (s *sequencer) duplicate(g *Group, a *wire.Attempt, id txn.ID) {
 // committed: only then is it true (I8), and only then can a client's view ever
 // show that transaction.
 func (s *sequencer) conflict(g *Group, a *wire.Attempt, cause txn.ID) *wire.Error {
-	w := wait{from: g.From, seq: a.Seq, request: a.Request, id: cause, conflict: true}
+	w := wait{from: g.From, seq: a.Seq, request: a.Request, id: cause, refused: wire.LockConflict}
 	if mutant.On("conflict-answered-before-commit") {
 		w.commit(s.p.o.Partition)
 		return nil
 	}
 	s.await(cause, w)
 	return nil
+}
+
+// stale refuses an attempt for the floor. What is in flight has raised it, and
+// could take that back by being lost; a copy of the attempt that comes in late
+// would then commit after it was refused. So the answer waits for all of it (I8).
+func (s *sequencer) stale(g *Group, a *wire.Attempt, floor txn.ID) {
+	s.await(s.next-1, wait{from: g.From, seq: a.Seq, request: a.Request, id: floor, refused: wire.Stale})
 }
 
 // await answers w when transaction id is committed, now if it is.

@@ -74,8 +74,8 @@ func (c *counters) committed(f *flight, inFlight int, now time.Time) {
 }
 
 func (c *counters) waited(w *wait) {
-	if w.conflict {
-		c.refused(wire.LockConflict, 1)
+	if w.refused != 0 {
+		c.refused(w.refused, 1)
 		return
 	}
 	c.duplicates.Add(1)

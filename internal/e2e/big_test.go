@@ -26,7 +26,7 @@ func TestBigLog(t *testing.T) {
 
 func bigLog(t *testing.T, count int) {
 	const restartMax, rssMax = 2 * time.Second, 150 << 20
-	s := unstarted(t, 1, plainBinary)
+	s := unstarted(t, 1, plainCommand)
 	s.start()
 	writeMany(t, s, count, 200)
 	s.kill()

@@ -53,22 +53,26 @@ func build(pkg, path string, flags []string) error {
 // remove is for the end of the run.
 func (b *binaries) remove() { _ = os.RemoveAll(b.dir) }
 
-// binary builds a command as the tests are built: with the race detector if
-// they have it.
-func binary(t testing.TB, pkg string) string {
+// command builds a command as the tests are built: with the race detector and
+// with planted bugs if they have them.
+func command(t testing.TB, pkg string) string {
 	t.Helper()
-	if !raceDetector {
-		return plainBinary(t, pkg)
+	var flags []string
+	if raceDetector {
+		flags = append(flags, "-race")
 	}
-	path, err := commands.build(pkg, "-race")
-	require.NoError(t, err)
-	return path
+	if plantedBugs {
+		flags = append(flags, "-tags=mutant")
+	}
+	return built(t, pkg, flags...)
 }
 
-// plainBinary builds a command without the race detector, for figures.
-func plainBinary(t testing.TB, pkg string) string {
+// plainCommand builds a command for figures.
+func plainCommand(t testing.TB, pkg string) string { return built(t, pkg) }
+
+func built(t testing.TB, pkg string, flags ...string) string {
 	t.Helper()
-	path, err := commands.build(pkg)
+	path, err := commands.build(pkg, flags...)
 	require.NoError(t, err)
 	return path
 }

@@ -27,8 +27,7 @@ func mountWorker(_ context.Context, j job) error {
 	if err := os.Unsetenv(workerEnv); err != nil {
 		return err
 	}
-	env := append(os.Environ(), j.Env...)
-	return fmt.Errorf("exec %q: %w", j.Exec, syscall.Exec(j.Exec[0], j.Exec, env))
+	return fmt.Errorf("exec %q: %w", j.Exec, syscall.Exec(j.Exec[0], j.Exec, os.Environ()))
 }
 
 // ownMounts gives a process a mount namespace of its own, and where we are not
@@ -47,10 +46,9 @@ func ownMounts() *syscall.SysProcAttr {
 // refused with an error that says why, nothing acknowledged is lost, and when
 // there is room again writing goes on by itself.
 func TestFullDisk(t *testing.T) {
-	s := unstarted(t, 1, binary)
+	s := unstarted(t, 1, command)
 	mounted := filepath.Dir(s.dir)
-	inner, argv := s.command()
-	env, self := reexec(t, job{Kind: "mount", Dir: mounted, Size: 400 << 20, Env: inner, Exec: argv})
+	env, self := reexec(t, job{Kind: "mount", Dir: mounted, Size: 400 << 20, Exec: s.command()})
 	s.process = startIn(t, ownMounts(), "waltz dev on a small file system", env, self[0])
 	s.ready()
 	inside := filepath.Join("/proc", strconv.Itoa(s.process.cmd.Process.Pid), "root", mounted)

@@ -24,23 +24,22 @@ type devServer struct {
 	partitions int
 	process    *process
 	starts     int
-	inTest     bool // the server is a worker: this test binary
 }
 
 func newServer(t testing.TB, partitions int) *devServer {
 	t.Helper()
-	s := unstarted(t, partitions, binary)
+	s := unstarted(t, partitions, command)
 	s.start()
 	return s
 }
 
-func unstarted(t testing.TB, partitions int, binary func(testing.TB, string) string) *devServer {
+// unstarted also chooses how the command is built.
+func unstarted(t testing.TB, partitions int, build func(testing.TB, string) string) *devServer {
 	t.Helper()
-	s := &devServer{t: t, dir: filepath.Join(t.TempDir(), "log"), addr: freeAddress(t), partitions: partitions}
-	if s.inTest = os.Getenv("E2E_IN_TEST") != ""; !s.inTest {
-		s.binary = binary(t, "./cmd/waltz")
+	return &devServer{
+		t: t, binary: build(t, "./cmd/waltz"), dir: filepath.Join(t.TempDir(), "log"),
+		addr: freeAddress(t), partitions: partitions,
 	}
-	return s
 }
 
 // start returns when the server says that it is ready.
@@ -54,16 +53,13 @@ func (s *devServer) start() {
 func (s *devServer) launch() {
 	s.t.Helper()
 	s.starts++
-	env, argv := s.command()
-	s.process = start(s.t, fmt.Sprintf("waltz dev, start %d", s.starts), env, argv[0], argv[1:]...)
+	argv := s.command()
+	s.process = start(s.t, fmt.Sprintf("waltz dev, start %d", s.starts), nil, argv[0], argv[1:]...)
 }
 
 // command is what runs the server.
-func (s *devServer) command() (env, argv []string) {
-	if s.inTest {
-		return reexec(s.t, job{Kind: "serve", Name: "server", Log: s.addr, Dir: s.dir, Partitions: s.partitions})
-	}
-	return nil, []string{s.binary, "dev", "--dir", s.dir, "--listen", s.addr, "--partitions", strconv.Itoa(s.partitions)}
+func (s *devServer) command() []string {
+	return []string{s.binary, "dev", "--dir", s.dir, "--listen", s.addr, "--partitions", strconv.Itoa(s.partitions)}
 }
 
 func (s *devServer) ready() {

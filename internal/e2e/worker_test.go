@@ -29,7 +29,6 @@ type job struct {
 	View       string // SQLite file, for workers that have one
 	Seed       uint64
 	Goroutines int           // that call concurrently
-	Partitions int           // for servers
 	Calls      int           // after which it ends by itself; 0: never
 	Accounts   int           // for transfers
 	CrashStage applier.Stage // of the applier, to die at
@@ -38,7 +37,7 @@ type job struct {
 	Key        string        // business key
 	Dir        string        // to mount a small file system on
 	Size       int64         // of that, in bytes
-	Exec, Env  []string      // what to run then
+	Exec       []string      // what to run then
 }
 
 // work is the main function of a worker process.
@@ -51,7 +50,6 @@ func work(text string) error {
 		"append": appendWorker,
 		"feed":   feedWorker,
 		"mount":  mountWorker,
-		"serve":  serveWorker,
 		"view":   viewWorker,
 		"move":   moveWorker,
 		"key":    keyWorker,

@@ -75,6 +75,7 @@ func victim(file string) int {
 		return 1
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- view.Run(ctx) }()
 	for p := range killPartitions {

@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
-	"math"
 	"reflect"
 	"strconv"
 	"time"
@@ -104,7 +103,7 @@ func setInt(d reflect.Value, v int64) bool {
 		d.SetInt(v)
 	case d.CanUint() && v >= 0 && !d.OverflowUint(uint64(v)):
 		d.SetUint(uint64(v))
-	case d.CanFloat() && math.Abs(float64(v)) <= 1<<53:
+	case d.CanFloat() && v >= -1<<53 && v <= 1<<53:
 		d.SetFloat(float64(v))
 	case d.Kind() == reflect.Bool && (v == 0 || v == 1):
 		d.SetBool(v == 1)

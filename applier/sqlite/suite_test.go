@@ -11,7 +11,6 @@ import (
 	"github.com/waltz-log/waltz/applier/appliertest"
 )
 
-
 func TestGuarantees(t *testing.T) {
 	appliertest.Run(t, appliertest.Database[Tx, Snapshot]{
 		New: newEmpty,

@@ -96,6 +96,9 @@ func (s *Storage) noteSegmentsFull(full error, checkpoint bool) {
 func (s *Storage) checkpoint() error {
 	current := s.journal.Current()
 	for _, r := range s.replicas() {
+		if err := s.Err(); err != nil {
+			return err
+		}
 		if err := s.flushReplica(r, current); err != nil {
 			return err
 		}

@@ -275,6 +275,7 @@ func (t *tenure[Tx, S]) lost(ctx context.Context) error {
 		t.a.logger.Warn("mark was set back, beginning again", "partition", t.ref.Partition, "from", was.HighWaterMark, "to", t.row.HighWaterMark)
 		return errAgain
 	}
+	t.become(StateApplying, Fault{}, nil)
 	return nil
 }
 

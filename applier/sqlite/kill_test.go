@@ -77,7 +77,10 @@ func victim(file string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- view.Run(ctx) }()
+	go func() {
+		ended <- view.Run(ctx)
+		cancel()
+	}()
 	for p := range killPartitions {
 		if err := view.WaitFor(ctx, waltz.Partition(p), killTransactions-1); err != nil {
 			return 1

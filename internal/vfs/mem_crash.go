@@ -100,9 +100,10 @@ func (c *crash) tear(now []byte, d *memData) {
 		case 3:
 			keep = c.rnd.IntN(2) == 0
 		}
-		from, to := s*sector, min((s+1)*sector, int64(len(d.now)), int64(len(now)))
+		from, to := s*sector, min((s+1)*sector, int64(len(now)))
 		if keep && from < to {
-			copy(now[from:to], d.now[from:to])
+			clear(now[from:to]) // what lies behind the new end
+			copy(now[from:to], d.now[min(from, int64(len(d.now))):])
 		}
 	}
 }

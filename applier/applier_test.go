@@ -24,7 +24,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type script struct {
 	all    []waltz.Committed
 	pieces []int
-	full   bool // leaves nothing out
 }
 
 func (l *script) LogID() string   { return "script" }

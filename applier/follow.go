@@ -71,7 +71,6 @@ type tenure[Tx, S any] struct {
 	row    Row
 	repeat int    // dead letters in a row
 	code   string // their code
-	renew  *time.Timer
 }
 
 // begin reads the row, gets the lease if there is one, and verifies that view
@@ -165,7 +164,7 @@ func (t *tenure[Tx, S]) attach(q *queue[Tx]) {
 // subscription wants the data of what has a handler. What has none is passed,
 // if it need not be seen.
 func (t *tenure[Tx, S]) subscription() waltz.SubscribeOptions {
-	o := waltz.SubscribeOptions{Partition: t.ref.Partition, HighWaterMark: t.row.HighWaterMark, BufferBytes: t.a.o.BatchBytesMax}
+	o := waltz.SubscribeOptions{Partition: t.ref.Partition, HighWaterMark: t.row.HighWaterMark, BufferBytes: min(t.a.o.BatchBytesMax, waltz.BufferBytesDefault)}
 	if t.a.o.UnknownHeaders == StopUnknown {
 		return o
 	}

@@ -87,7 +87,7 @@ func byHand(b *testing.B, file string, log *appliertest.Log, n, batch int, keys 
 		require.NoError(b, err)
 		tx, err := conn.BeginTx(ctx, nil)
 		require.NoError(b, err)
-		entry, balance, key, mark := tx.StmtContext(ctx, entry), tx.StmtContext(ctx, balance), tx.StmtContext(ctx, key), tx.StmtContext(ctx, mark)
+		entry, balance, key, mark := tx.StmtContext(ctx, entry), tx.StmtContext(ctx, balance), tx.StmtContext(ctx, key), tx.StmtContext(ctx, mark) //nolint:sqlclosecheck // they end with the transaction
 		for _, c := range in.Transactions {
 			r, err := benchKind.Decode(c)
 			if err == nil {

@@ -28,8 +28,7 @@ func bigLog(t *testing.T, count int) {
 	const restartMax, rssMax = 2 * time.Second, 150 << 20
 	s := unstarted(t, 1, plainCommand)
 	s.start()
-	writeMany(t, s, count, 200)
-	s.kill()
+	fillAndKill(t, s, count)
 
 	began := time.Now()
 	s.start()
@@ -51,12 +50,35 @@ func bigLog(t *testing.T, count int) {
 	}
 }
 
+// fillAndKill writes the log and kills the server on the way, while journal files
+// are being recycled, and at the end. What was sent again is there once (I4):
+// the caller counts.
+func fillAndKill(t *testing.T, s *devServer, count int) {
+	t.Helper()
+	var appended atomic.Int64
+	filled := make(chan error, 1)
+	client := s.client()
+	defer func() { require.NoError(t, client.Close()) }()
+	go func() { filled <- write(t.Context(), client, count, 200, &appended) }()
+	for i := range 4 {
+		eventually(t, "the log grows", func() bool { return appended.Load() >= int64((i+1)*count/5) })
+		s.kill()
+		s.start()
+	}
+	require.NoError(t, <-filled)
+	s.kill()
+}
+
 // writeMany appends from many goroutines at once.
 func writeMany(t *testing.T, s *devServer, count, size int) {
 	t.Helper()
 	client := s.client()
 	defer func() { require.NoError(t, client.Close()) }()
-	g, ctx := errgroup.WithContext(t.Context())
+	require.NoError(t, write(t.Context(), client, count, size, new(atomic.Int64)))
+}
+
+func write(ctx context.Context, client *waltz.Client, count, size int, appended *atomic.Int64) error {
+	g, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
 	for range 1024 {
 		g.Go(func() error {
@@ -65,11 +87,12 @@ func writeMany(t *testing.T, s *devServer, count, size int) {
 				if _, err := client.Append(ctx, 0, waltz.Transaction{Data: data, HighWaterMark: waltz.None}); err != nil {
 					return err
 				}
+				appended.Add(1)
 			}
 			return nil
 		})
 	}
-	require.NoError(t, g.Wait())
+	return g.Wait()
 }
 
 // replay reads the whole partition with one subscriber: every ID, in order (I6).

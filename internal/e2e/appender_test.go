@@ -120,14 +120,15 @@ func (a *appender) heard(p waltz.Partition, id waltz.ID, err error) {
 	}
 }
 
+// look asks for a high-water mark. While the server is away there is no answer,
+// and nothing to record; appends go on trying.
 func (a *appender) look(ctx context.Context, p waltz.Partition) error {
 	asked := now()
-	mark, err := a.client.HighWaterMark(ctx, p)
-	if err != nil {
-		return nil // the server is away; appends go on trying
+	if mark, err := a.client.HighWaterMark(ctx, p); err == nil {
+		a.heard(p, mark, nil)
+		return a.rec.write(history.Line{Look: &history.Look{
+			Client: a.Name, Partition: p, Invoked: asked, Returned: now(), Mark: mark,
+		}})
 	}
-	a.heard(p, mark, nil)
-	return a.rec.write(history.Line{Look: &history.Look{
-		Client: a.Name, Partition: p, Invoked: asked, Returned: now(), Mark: mark,
-	}})
+	return nil
 }

@@ -88,8 +88,10 @@ func appendUntil(t *testing.T, client *waltz.Client, h *history.History, refused
 		default:
 		}
 		name := fmt.Sprint("large-", len(h.Ops))
-		op := history.Op{Client: "t", Name: name, Mark: waltz.None, Invoked: now(), Returned: history.Pending,
-			Data: append([]byte(name+"\n"), make([]byte, 512<<10)...)}
+		op := history.Op{
+			Client: "t", Name: name, Mark: waltz.None, Invoked: now(), Returned: history.Pending,
+			Data: append([]byte(name+"\n"), make([]byte, 512<<10)...),
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		id, err := client.Append(ctx, 0, waltz.Transaction{Data: op.Data, HighWaterMark: waltz.None})
 		cancel()

@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waltz-log/waltz/internal/e2e/history"
-	"github.com/waltz-log/waltz/waltz"
 )
 
 // TestBrokenConnections cuts every connection after some kilobytes, in the
@@ -52,6 +51,6 @@ func brokenConnections(t *testing.T, s *devServer, count int) {
 	require.Positive(t, cuts)
 	require.NoError(t, h.Check())
 	for p := range h.Logs {
-		require.NoError(t, history.CheckLinear(h, waltz.Partition(p), 1000, time.Minute))
+		require.NoError(t, history.CheckLinear(h, p, 1000, time.Minute))
 	}
 }

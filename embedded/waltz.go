@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/waltz-log/waltz/internal/memnet"
@@ -184,6 +185,11 @@ func (w *Waltz) Cluster() metadata.Cluster { return w.cluster }
 
 // Server returns the server, for its statistics and metrics.
 func (w *Waltz) Server() *server.Server { return w.server }
+
+// Collectors returns the Prometheus metrics of the server and of the storage.
+func (w *Waltz) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{w.server.Collector(), w.folder.storage.Collector()}
+}
 
 // Close answers what is in flight, ends all connections, and gives the folder
 // back. When ctx ends first, or the storage has failed, what is in flight stays

@@ -106,7 +106,9 @@ func (w *run[S]) shows(ctx context.Context, id waltz.ID) error {
 // execute runs Execute on a new snapshot, whose mark the transaction carries (I5).
 func (w *run[S]) execute(ctx context.Context) error {
 	if mutant.On("conflict-retry-keeps-old-snapshot") && w.lost > 0 {
-		w.tx.HighWaterMark = w.last.(*waltz.LockConflictError).TransactionID
+		if conflict, is := errors.AsType[*waltz.LockConflictError](w.last); is {
+			w.tx.HighWaterMark = conflict.TransactionID
+		}
 		w.res.Attempts++
 		return nil
 	}

@@ -115,7 +115,7 @@ func (h *house) audit(ctx context.Context) (*audit.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
 	scratch := &house{client: h.client, logger: discard()}
 	if err := scratch.openView(ctx, "sqlite://"+filepath.Join(dir, "scratch.db")); err != nil {
 		return nil, errors.Join(fmt.Errorf("open scratch view: %w", err), scratch.closeView())

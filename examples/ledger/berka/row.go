@@ -83,7 +83,8 @@ func parseRow(line string) (r Row, err error) {
 // split takes a line apart; semicolons inside quotes separate nothing.
 func split(line string) (fields []string, err error) {
 	for {
-		field, rest, more := "", "", false
+		var field, rest string
+		var more bool
 		if strings.HasPrefix(line, `"`) {
 			end := strings.IndexByte(line[1:], '"')
 			if end < 0 {

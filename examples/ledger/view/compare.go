@@ -34,12 +34,12 @@ func compare(ctx context.Context, got, want Querier, query string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	defer g.Close()
+	defer func() { _ = g.Close() }() // only read
 	w, err := want(ctx, query)
 	if err != nil {
 		return "", err
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	for row := 1; ; row++ {
 		have, err := nextRow(g)
 		if err != nil {

@@ -22,7 +22,7 @@ type Rows interface {
 // FromDB asks a database, each time as it is then.
 func FromDB(db *sql.DB) Querier {
 	return func(ctx context.Context, query string, args ...any) (Rows, error) {
-		rows, err := db.QueryContext(ctx, query, args...) //nolint:rowserrcheck,sqlclosecheck // the caller's
+		rows, err := db.QueryContext(ctx, query, args...) //nolint:rowserrcheck // the caller's
 		if err != nil {
 			return nil, err
 		}

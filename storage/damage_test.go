@@ -38,13 +38,13 @@ func newSample(t testing.TB) sample {
 	t.Helper()
 	fsys := vfs.NewMem()
 	o := small(fsys)
-	o.JournalFileBytes, o.SegmentBytes = 16<<10, 8<<10
+	o.JournalFileBytes, o.SegmentBytes = 16<<10, 4<<10
 	s := open(t, o)
 	x := sample{want: map[txn.Partition]record.Frame{}, state: map[txn.Partition]session.Promise{}}
 	for p := range txn.Partition(2) {
 		m := join(t, s, p, 1)
 		for range 6 {
-			x.want[p] = append(x.want[p], m.append(5, 400)...)
+			x.want[p] = append(x.want[p], m.append(3, 300)...)
 		}
 	}
 	require.NoError(t, s.Close()) // everything into segments
@@ -64,7 +64,7 @@ func newSample(t testing.TB) sample {
 
 func (x sample) options(fsys *vfs.Mem) storage.Options {
 	o := small(fsys)
-	o.JournalFileBytes, o.SegmentBytes = 16<<10, 8<<10
+	o.JournalFileBytes, o.SegmentBytes = 16<<10, 4<<10
 	return o
 }
 
@@ -107,7 +107,7 @@ func TestEveryByteFlipped(t *testing.T) {
 
 // padding reports whether a byte lies deep inside zeros.
 func padding(b []byte, off int) bool {
-	from, to := max(off-64, 0), min(off+64, len(b))
+	from, to := max(off-16, 0), min(off+16, len(b))
 	return len(bytes.Trim(b[from:to], "\x00")) == 0
 }
 

@@ -66,14 +66,6 @@ func (m *model) answered(p int) {
 	m.partitions[p].answered++
 }
 
-// settled drops the steps that a restart showed not to have happened.
-func (m *model) settled(p, steps int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h := m.partitions[p]
-	h.steps, h.answered = h.steps[:steps:steps], steps
-}
-
 // cut is how far the histories were at a moment.
 type cut struct{ answered, given []int }
 
@@ -88,7 +80,8 @@ func (m *model) counts(what func(*history) int) []int {
 }
 
 func (m *model) countAnswered() []int { return m.counts(func(h *history) int { return h.answered }) }
-func (m *model) countGiven() []int    { return m.counts(func(h *history) int { return len(h.steps) }) }
+
+func (m *model) countGiven() []int { return m.counts(func(h *history) int { return len(h.steps) }) }
 
 // state returns a partition's state after the first steps.
 func (m *model) state(p, steps int) *logState {

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/waltz-log/waltz/internal/mutant"
@@ -148,23 +147,18 @@ type head struct {
 	checksum      uint32
 }
 
-var errNoGroup = errors.New("no group begins here")
-
-// readHead reads the header of a group; any error means that none begins here.
-func readHead(b []byte) (head, error) {
+// readHead reads the header of a group, and reports whether one begins here.
+func readHead(b []byte) (head, bool) {
 	le := binary.LittleEndian
 	if len(b) < groupHeader || le.Uint32(b) != groupMagic || le.Uint32(b[44:]) != 0 ||
 		le.Uint32(b[4:]) != record.Checksum(b[8:groupHeader]) {
-		return head{}, errNoGroup
+		return head{}, false
 	}
 	h := head{
 		place:  place{file: le.Uint64(b[16:]), offset: int64(le.Uint64(b[24:])), seq: le.Uint64(b[32:])},
 		length: int(le.Uint32(b[8:])), count: int(le.Uint32(b[12:])), checksum: le.Uint32(b[40:]),
 	}
-	if h.length < Block || h.length%Block != 0 {
-		return head{}, errNoGroup
-	}
-	return h, nil
+	return h, h.length >= Block && h.length%Block == 0
 }
 
 // belongs reports whether a group found at a place was written there in the

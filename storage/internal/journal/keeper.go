@@ -118,7 +118,8 @@ func (k *keeper) syncDir() error {
 // prepare makes the file after the current one, unless it is there already or
 // too many wait for a checkpoint: then the writer waits, too.
 func (k *keeper) prepare() error {
-	if k.next > k.w.nextNumber() || int(k.next-k.oldest) > k.w.c.FilesMax || k.w.ctx.Err() != nil {
+	ahead, many := k.next > k.w.nextNumber(), int(k.next-k.oldest) > k.w.c.FilesMax
+	if ahead || many || k.w.closing() {
 		return nil
 	}
 	f, err := k.make()

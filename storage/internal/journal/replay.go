@@ -326,8 +326,8 @@ func (s *scan) group(number uint64, off int64) (head, []byte, groupState, error)
 	if err != nil {
 		return head{}, nil, groupNone, err
 	}
-	h, err := readHead(b)
-	if err != nil || !h.belongs(s.next(number, off)) || off+int64(h.length) > s.win.size {
+	h, ok := readHead(b)
+	if !ok || !h.belongs(s.next(number, off)) || off+int64(h.length) > s.win.size {
 		return head{}, nil, groupNone, nil
 	}
 	b, err = s.win.at(off, h.length)

@@ -270,6 +270,8 @@ func (w *Writer) wakeKeeper() {
 	}
 }
 
+func (w *Writer) closing() bool { return w.ctx.Err() != nil }
+
 // Interrupt makes a Commit or Roll that waits for a prepared file return an
 // error, and stops preparing.
 func (w *Writer) Interrupt() { w.cancel() }

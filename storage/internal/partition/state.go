@@ -74,14 +74,14 @@ func appendDamage(b []byte, d *damage.Error) []byte {
 }
 
 // Decode reads what Encode wrote. start is this process's.
-func Decode(e journal.Entry, start session.Start) (*Replica, error) {
+func Decode(e journal.Entry, start session.Start) (r *Replica, err error) {
 	b, ok := journal.StateContent(e.Body)
 	if !ok || len(b) < stateFixed {
 		return nil, errors.New("state is damaged")
 	}
 	le := binary.LittleEndian
 	field := func(i int) int64 { return int64(le.Uint64(b[8*i:])) }
-	r := &Replica{
+	r = &Replica{
 		Now: session.ReplicaState{
 			Partition: e.Partition,
 			Self:      session.Replica{Incarnation: session.Incarnation(field(0)), Start: start},
@@ -113,15 +113,17 @@ func Decode(e journal.Entry, start session.Start) (*Replica, error) {
 		r.Closed, r.Damage = r.Damage[n], r.Damage[:n]
 	}
 	r.InSegments = r.Synced
-	return r, r.check()
+	if r.Closed == nil {
+		err = r.check()
+	}
+	return r, err
 }
 
-// check reports a state that no replica can have.
+// check reports a state that no replica can have. That of a closed one may be
+// anything.
 func (r *Replica) check() error {
 	s := &r.Now
 	switch {
-	case r.Closed != nil:
-		return nil // may be anything
 	case s.Installed > s.Promised || s.Committed > s.Last || r.Synced > s.Last || s.Last < txn.None:
 		return fmt.Errorf("promised %d, installed %d, last %d, committed %d, synced %d", s.Promised, s.Installed, s.Last, s.Committed, r.Synced)
 	case s.LastStamp != s.Map.StampAt(s.Last):

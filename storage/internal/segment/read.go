@@ -183,12 +183,18 @@ func (r *reader) collect(first, last txn.ID, bytesMax int) (record.Frame, error)
 		if n == 0 || to+int64(n)-from > int64(bytesMax) {
 			break
 		}
-		if _, _, err := r.record(0); err != nil {
-			break // the caller meets it when it goes on
+		if !r.whole() {
+			break // the caller meets the damage when it goes on
 		}
 		to += int64(n)
 	}
 	return record.Frame(r.buf[from-r.start : to-r.start]), nil
+}
+
+// whole reports whether the buffered record at off is what was written.
+func (r *reader) whole() bool {
+	_, _, err := r.record(0)
+	return err == nil
 }
 
 // buffered returns the length of the record at off if all of it is in the

@@ -66,24 +66,29 @@ func (l *Log) scrubOne(ctx context.Context, e Extent, last txn.ID, found func(er
 // passDamage tells of the damage at the reader's place, and goes on behind it if
 // the index knows where; more is false if it does not.
 func (l *Log) passDamage(r *reader, found func(error)) (more bool, err error) {
-	_, next, lookupErr := l.lookup(r.e, func(x entry) bool { return x.offset <= r.off })
-	if lookupErr == nil && next > r.id {
-		r.next = next
+	next, ok := l.behind(r)
+	if ok {
+		r.next = next.id
 	}
 	if _, _, err := r.record(bufferMax); err != nil {
 		if err := tell(err, found); err != nil {
 			return false, err
 		}
 	}
-	if lookupErr != nil || r.next > r.e.Last {
-		return false, nil
+	if ok {
+		r.id, r.off, r.next = next.id, next.offset, r.e.Last+1
 	}
-	at, behind, lookupErr := l.lookup(r.e, func(x entry) bool { return x.id <= next })
-	if lookupErr != nil || at.offset <= r.off {
-		return false, nil
+	return ok, nil
+}
+
+// behind returns the first index entry behind the reader's place.
+func (l *Log) behind(r *reader) (entry, bool) {
+	_, next, err := l.lookup(r.e, func(x entry) bool { return x.offset <= r.off })
+	if err != nil || next <= r.id || next > r.e.Last {
+		return entry{}, false
 	}
-	r.id, r.off, r.next = at.id, at.offset, behind
-	return true, nil
+	at, _, err := l.lookup(r.e, func(x entry) bool { return x.id <= next })
+	return at, err == nil && at.id == next && at.offset > r.off
 }
 
 // tell passes damage on; other errors it returns.

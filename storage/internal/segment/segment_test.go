@@ -181,7 +181,7 @@ func TestDamagedIndex(t *testing.T) {
 			}
 			require.NoError(t, b.l.Append(frame(60, 3, 10)))
 			require.NoError(t, b.l.Flush())
-			require.Equal(t, frame(60, 3, 10), record.Frame(b.readAll(t, 62, 700)[len(frame(0, 60, 430)):]))
+			require.Equal(t, frame(60, 3, 10), b.readAll(t, 62, 700)[len(frame(0, 60, 430)):])
 		})
 	}
 }

@@ -194,7 +194,7 @@ func (s *Storage) applyLocked(b *batch, st *step, cost int) {
 	case journal.Flushed:
 		st.r.Synced = max(st.r.Synced, min(st.e.Last, st.r.InSegments))
 	default:
-		st.r.Apply(&st.e, partition.Chunk{})
+		s.mu.backlog -= st.r.Apply(&st.e, partition.Chunk{})
 	}
 	st.last = session.Appended{Replica: st.r.Now.Self, Last: st.r.Now.Last}
 }

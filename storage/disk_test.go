@@ -258,6 +258,27 @@ func TestAppendWaitsForRoom(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// What a truncation drops no longer counts as waiting for the segments.
+func TestTruncatedRecordsDoNotFillTheBacklog(t *testing.T) {
+	o := small(vfs.NewMem())
+	o.FlushBytes, o.BacklogBytes = 64<<10, 64<<10
+	s := open(t, o)
+	defer func() { require.NoError(t, s.Close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for number := txn.SessionID(1); number < 60; number += 2 {
+		m := join(t, s, 0, number)
+		for range 4 {
+			m.append(1, 3000)
+			m.commit = txn.None
+		}
+		pr, err := s.Open(ctx, session.Open{Session: number + 1})
+		require.NoError(t, err)
+		require.NoError(t, s.Truncate(ctx, session.Truncate{Session: number + 1, Replica: pr.Replica, Last: txn.None}))
+	}
+	require.Less(t, s.Stats().BacklogBytes, o.BacklogBytes/2)
+}
+
 // The remains of a journal file's earlier life are not taken for its tail, also
 // where they stand exactly behind the last group.
 func TestRecycledTailsAreNotReplayed(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/storage/internal/damage"
 	"github.com/waltz-log/waltz/storage/internal/header"
@@ -30,7 +31,7 @@ var (
 	ErrFailed = errors.New("storage has failed")
 	// ErrFull: the disk is full. Nothing was changed; writing resumes by itself
 	// when there is room.
-	ErrFull = errors.New("disk is full")
+	ErrFull = session.ErrFull
 	// ErrNoReplica: the storage has no replica of the partition.
 	ErrNoReplica = errors.New("no replica of the partition")
 	// ErrOutOfRange: the replica does not hold the records (yet).

@@ -271,6 +271,17 @@ func (s *Storage) usableLocked() error {
 	return nil
 }
 
+// Full returns an [ErrFull] while what was taken waits in the queue for room on
+// the disk, else nil: who has an answer outstanding can learn why.
+func (s *Storage) Full() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.full.journal == nil {
+		return nil
+	}
+	return &FullError{Err: s.mu.full.journal}
+}
+
 // setJournalFull is told by the journal's keeper. The writer itself may not
 // need the next file yet, but what it can still take is not much.
 func (s *Storage) setJournalFull(err error) {

@@ -62,8 +62,8 @@
 // # A crash between any two steps
 //
 // Preparing: fill fill.tmp with zeros, write its header, sync, rename it to the
-// next number, sync the folder. Before the rename it is thrown away at the next
-// start; after it the file has no group and is the unused next file. Freeing,
+// next number, sync the folder. Before the rename it is used at the next start, or
+// thrown away if it has not its full size; after it the file has no group and is the unused next file. Freeing,
 // oldest first: rename to fill.tmp (or remove), sync the folder, and only then
 // touch the next one or the bytes. So the files on disk are without a gap at
 // any time, and no file that has its name lacks its bytes.

@@ -260,7 +260,7 @@ func TestFilesAreRecycled(t *testing.T) {
 	}
 	st := w.Stats()
 	require.Greater(t, st.FilesRecycled, uint64(5))
-	require.LessOrEqual(t, st.FilesZeroed, uint64(5))
+	require.LessOrEqual(t, st.FilesZeroed, uint64(7), "FilesMax and those ahead")
 	require.Equal(t, st.Groups, st.Datasyncs)
 	require.NoError(t, w.Close())
 	names, err := fsys.List("/j")

@@ -131,15 +131,15 @@ func (k *keeper) prepare() error {
 	return nil
 }
 
-// adopt returns the first file to write: the unused one that was found, or a
-// new one. Whatever else was being prepared is thrown away.
+// adopt returns the first file to write: the unused one that was found, or
+// another. What was being filled is used if it has its full size; settle has made
+// its name durable.
 func (k *keeper) adopt() (vfs.File, error) {
 	c := &k.w.c
 	k.w.mu.number = k.next - 1
 	defer func() { k.next++ }()
-	if err := removeIfThere(c.FS, path.Join(c.Dir, fillName)); err != nil {
-		return nil, err
-	}
+	info, err := c.FS.Stat(path.Join(c.Dir, fillName))
+	k.fill = err == nil && info.Size() == c.FileBytes
 	name := path.Join(c.Dir, FileName(k.next))
 	if f, err := c.FS.Open(name); err == nil {
 		size, err := f.Size()

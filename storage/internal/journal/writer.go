@@ -84,6 +84,7 @@ func Start(c Config, found Found) (*Writer, error) {
 	if len(found.Files) > 0 {
 		k.oldest = found.Files[0]
 	}
+	w.mu.stats.Files = len(found.Files) + 1
 	if err := w.start(k, found); err != nil {
 		w.cancel()
 		return nil, fmt.Errorf("start journal %s: %w", c.Dir, err)

@@ -74,8 +74,9 @@ func (r *Replica) Queue(e *journal.Entry) {
 }
 
 // Apply moves Now by an entry that the journal holds on disk. For records, c
-// says where they are; its IDs are filled in here.
-func (r *Replica) Apply(e *journal.Entry, c Chunk) {
+// says where they are; its IDs are filled in here. It returns how many bytes of
+// memory a truncation gave back.
+func (r *Replica) Apply(e *journal.Entry, c Chunk) (freed int) {
 	step(&r.Now, e)
 	switch e.Kind {
 	case journal.Records:
@@ -83,11 +84,12 @@ func (r *Replica) Apply(e *journal.Entry, c Chunk) {
 		r.Tail = append(r.Tail, c)
 		r.Moves++
 	case journal.Truncate:
-		r.truncate(e.Last)
+		freed = r.truncate(e.Last)
 	case journal.Flushed:
-		r.Flushed(min(e.Last, r.Now.Last))
+		freed = r.Flushed(min(e.Last, r.Now.Last))
 		r.Synced = max(r.Synced, r.InSegments)
 	}
+	return freed
 }
 
 func step(s *session.ReplicaState, e *journal.Entry) {
@@ -105,15 +107,21 @@ func step(s *session.ReplicaState, e *journal.Entry) {
 }
 
 // truncate drops what lies above last.
-func (r *Replica) truncate(last txn.ID) {
+func (r *Replica) truncate(last txn.ID) (freed int) {
 	r.Cuts++
 	r.Moves++
 	r.InSegments, r.Synced = min(r.InSegments, last), min(r.Synced, last)
-	r.Tail = r.Tail[:sort.Search(len(r.Tail), func(i int) bool { return r.Tail[i].First > last })]
+	n := sort.Search(len(r.Tail), func(i int) bool { return r.Tail[i].First > last })
+	for _, c := range r.Tail[n:] {
+		freed += c.Cost
+	}
+	clear(r.Tail[n:]) // lets go of the frames
+	r.Tail = r.Tail[:n]
 	if n := len(r.Tail); n > 0 && r.Tail[n-1].Last > last {
 		r.Tail[n-1].Last = last
 	}
 	r.Damage = slices.DeleteFunc(r.Damage, func(d *damage.Error) bool { return d.First > last })
+	return freed
 }
 
 // Flushed says that the segments hold everything up to last, and returns how

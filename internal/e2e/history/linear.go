@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -65,31 +66,63 @@ type answer struct {
 func (c *checker) windows(p txn.Partition, size int) []window {
 	var (
 		out     []window
-		numbers = make(map[lock]int)
 		refused = c.refusals(p)
 		looks   = c.looksAt(p)
-		now     = state{}
-		w       = window{}
+		b       = builder{last: make(map[lock]txn.ID), looks: looks[txn.None]}
 	)
-	add := func(ops []porcupine.Operation) { w.operations = append(w.operations, ops...) }
-	add(looks[txn.None])
 	for i := range c.Logs[p] {
 		id := txn.ID(i)
 		o := c.op(p, id)
-		if o == nil {
-			continue
+		if o == nil { // nobody's: Check says so
+			o = &Op{Mark: txn.None, Invoked: math.MinInt64, Returned: Pending}
 		}
-		group := append([]porcupine.Operation{o.operation(numbers, answer{Committed, id})}, looks[id]...)
-		for _, r := range refused[id] {
-			group = append(group, r.operation(numbers, answer{Conflict, id}))
+		group := 1 + len(refused[id]) + len(looks[id])
+		if b.size() > 0 && b.size()+group > size {
+			out = append(out, b.window())
+			b = builder{last: b.last, first: id}
 		}
-		if len(w.operations) > 0 && len(w.operations)+len(group) > size {
-			out, w = append(out, w), window{first: id, start: now}
-		}
-		add(group[:min(size, len(group))])
-		now = now.after(id, o.number(numbers, o.marks()))
+		b.committed = append(b.committed, o)
+		b.looks = append(b.looks, looks[id]...)
+		b.refused = append(b.refused, refused[id][:min(len(refused[id]), max(0, size-b.size()))]...)
 	}
-	return append(out, w)
+	return append(out, b.window())
+}
+
+// builder collects what belongs to a window. Locks are numbered for each window
+// anew, so that states are small however many locks the history has.
+type builder struct {
+	first     txn.ID
+	last      map[lock]txn.ID // marks before the window
+	committed []*Op           // from first on
+	refused   []*Op
+	looks     []porcupine.Operation
+}
+
+func (b *builder) size() int { return len(b.committed) + len(b.refused) + len(b.looks) }
+
+// window also takes the marks of its transactions over, for the next one.
+func (b *builder) window() window {
+	numbers := make(map[lock]int)
+	w := window{first: b.first, start: state{next: b.first}, operations: b.looks}
+	for i, o := range b.committed {
+		w.operations = append(w.operations, o.operation(numbers, answer{Committed, b.first + txn.ID(i)}))
+	}
+	for _, o := range b.refused {
+		w.operations = append(w.operations, o.operation(numbers, answer{Conflict, o.ID}))
+	}
+	w.start.last = make([]txn.ID, len(numbers))
+	for l, n := range numbers {
+		w.start.last[n] = txn.None
+		if id, marked := b.last[l]; marked {
+			w.start.last[n] = id
+		}
+	}
+	for i, o := range b.committed {
+		for _, l := range o.marks() {
+			b.last[l] = b.first + txn.ID(i)
+		}
+	}
+	return w
 }
 
 func (c *checker) refusals(p txn.Partition) map[txn.ID][]*Op {
@@ -133,24 +166,13 @@ func (o *Op) number(numbers map[lock]int, locks []lock) []int {
 	return out
 }
 
-func (s state) at(lock int) txn.ID {
-	if lock < len(s.last) {
-		return s.last[lock]
-	}
-	return txn.None
-}
-
 // after is the state once transaction id has been committed.
 func (s state) after(id txn.ID, marks []int) state {
 	next := state{next: id + 1, last: s.last}
-	if len(marks) == 0 {
-		return next
+	if len(marks) > 0 {
+		next.last = slices.Clone(s.last)
 	}
-	next.last = slices.Clone(s.last)
 	for _, m := range marks {
-		for m >= len(next.last) {
-			next.last = append(next.last, txn.None)
-		}
 		next.last[m] = id
 	}
 	return next
@@ -173,9 +195,9 @@ func step(s state, in call, out answer) (bool, state) {
 	if in.look {
 		return out.id == s.next-1, s
 	}
-	conflicts := func(lock int) bool { return s.at(lock) > in.mark }
+	conflicts := func(lock int) bool { return s.last[lock] > in.mark }
 	if out.outcome == Conflict {
-		return slices.ContainsFunc(in.checks, func(l int) bool { return conflicts(l) && s.at(l) == out.id }), s
+		return slices.ContainsFunc(in.checks, func(l int) bool { return conflicts(l) && s.last[l] == out.id }), s
 	}
 	if out.id != s.next || slices.ContainsFunc(in.checks, conflicts) {
 		return false, s

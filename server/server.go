@@ -90,13 +90,17 @@ func (s *Server) partitionOptions(p txn.Partition, tail *feed.Tail) partition.Op
 		InboxBytesMax: s.o.InboxBytesMax, InFlightBytesMax: s.o.InFlightBytesMax, FrameBytesMax: s.o.FrameBytesMax,
 		WindowTransactions: windowTransactions, LockMarksMax: s.o.LockMarksMax,
 		SearchAttemptsMax: searchAttemptsMax, SearchBytesMax: s.o.InboxBytesMax,
-		ReopenFirst: s.o.ReopenFirst, ReopenMax: s.o.ReopenMax,
+		StallMax: stallMax, ReopenFirst: s.o.ReopenFirst, ReopenMax: s.o.ReopenMax,
 	}
 }
 
 // searchAttemptsMax is how many old resends of one partition may wait for its
 // log to be searched.
 const searchAttemptsMax = 1 << 12
+
+// stallMax is how long transactions in flight wait for storages that are full
+// before their clients hear of it.
+const stallMax = 500 * time.Millisecond
 
 // readyPoll is how often Ready looks.
 const readyPoll = 2 * time.Millisecond

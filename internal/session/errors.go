@@ -31,6 +31,12 @@ var (
 	ErrWiped = errors.New("replica was wiped or rolled back")
 )
 
+// ErrFull is a storage's answer to a message that it has no room for. Nothing
+// was changed, whether or not the message was right: the same one may be sent
+// again until there is room. A refusal that is none of these rules' business,
+// which is why it is no [Reason].
+var ErrFull = errors.New("disk is full")
+
 // ClaimAnew reports whether an ended attempt should be made again with a new
 // session number by a server that still owns the partition.
 func ClaimAnew(err error) bool { return errors.Is(err, ErrChanged) || errors.Is(err, ErrSourceLost) }

@@ -248,6 +248,18 @@ func (l *Leader) Alive() bool {
 	return quorum.Reached(l.alive(l.m.Target), len(l.m.Target)) && (chosen || membersAlive)
 }
 
+// Majority reports whether a majority of the members of an open session fulfils
+// a condition.
+func (l *Leader) Majority(fulfils func(storage string) bool) bool {
+	have := 0
+	for _, m := range l.m.Members {
+		if fulfils(m.Storage) {
+			have++
+		}
+	}
+	return quorum.Reached(have, len(l.m.Members))
+}
+
 // alive counts the storages that have answered, or were not asked in vain yet.
 func (l *Leader) alive(storages []string) int {
 	have := 0

@@ -30,6 +30,7 @@ type Log struct {
 	sessions  txn.SessionID
 	current   *Session
 	held      bool
+	stalled   error
 	openErr   error
 	readErr   error
 	fault     error // what a caller did wrong
@@ -50,6 +51,7 @@ type Session struct {
 
 	queue []pending // guarded by log.mu
 	kick  chan struct{}
+	stall chan struct{}
 	done  chan struct{}
 	err   error
 	quit  sync.WaitGroup
@@ -70,7 +72,7 @@ func (l *Log) Open(_ context.Context, p txn.Partition, committed func(txn.ID)) (
 	}
 	l.sessions++
 	l.committed = txn.ID(len(l.frames)) - 1
-	s := &Session{log: l, id: l.sessions, high: l.committed, told: committed, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &Session{log: l, id: l.sessions, high: l.committed, told: committed, kick: make(chan struct{}, 1), stall: make(chan struct{}, 1), done: make(chan struct{})}
 	if n := len(l.frames); n > 0 {
 		r, _, err := record.Decode(l.frames[n-1])
 		if err != nil || r.Partition != p {
@@ -79,6 +81,9 @@ func (l *Log) Open(_ context.Context, p txn.Partition, committed func(txn.ID)) (
 		s.highStamp, s.highTime = r.Stamp, r.Time
 	}
 	l.current = s
+	if l.stalled != nil {
+		signal(s.stall)
+	}
 	s.quit.Go(s.run)
 	return s, nil
 }
@@ -99,6 +104,19 @@ func (l *Log) Hold(held bool) {
 	l.mu.Unlock()
 	if s != nil {
 		s.wake()
+	}
+}
+
+// Stall makes sessions say that storages are full, and holds commits back, until
+// it is called with nil.
+func (l *Log) Stall(err error) {
+	l.mu.Lock()
+	l.stalled = err
+	s := l.current
+	l.mu.Unlock()
+	if s != nil {
+		signal(s.stall)
+		signal(s.kick)
 	}
 }
 
@@ -210,6 +228,16 @@ func (s *Session) Err() error {
 	return s.err
 }
 
+// Stalled implements partition.Session.
+func (s *Session) Stalled() error {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	return s.log.stalled
+}
+
+// Stalls implements partition.Session.
+func (s *Session) Stalls() <-chan struct{} { return s.stall }
+
 // Append implements partition.Session, and checks what it is given.
 func (s *Session) Append(_ context.Context, frame record.Frame, last txn.ID) error {
 	l := s.log
@@ -231,9 +259,11 @@ func (s *Session) Append(_ context.Context, frame record.Frame, last txn.ID) err
 	return nil
 }
 
-func (s *Session) wake() {
+func (s *Session) wake() { signal(s.kick) }
+
+func signal(c chan<- struct{}) {
 	select {
-	case s.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -267,7 +297,7 @@ func (s *Session) run() {
 func (s *Session) group() []pending {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	if s.log.held || s.err != nil {
+	if s.log.held || s.log.stalled != nil || s.err != nil {
 		return nil
 	}
 	return slices.Clone(s.queue)

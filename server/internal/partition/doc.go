@@ -11,12 +11,21 @@
 //		   │          │        │
 //		   └──────────┴────────┴──► closed
 //
+//		open ⇄ stalled
+//
 //	  - opening: a store session is being opened, then the lock table and the
 //	    request-ID window are rebuilt from the end of the log. New attempts are
 //	    refused as unavailable.
 //	  - open: attempts are sequenced, several frames in flight at once. What is in
 //	    flight counts as committed for the checks; an answer that depends on its
 //	    fate (its own, a duplicate's, a conflict's) waits with its frame.
+//	  - stalled: the session goes on, but a majority of storages is full. Reads, feeds
+//	    and high-water marks go on; new attempts are refused as such at once, those
+//	    in flight are answered as unavailable after StallMax, since they are not lost:
+//	    the session commits them when there is room, and the partition is open again.
+//	    A partition can't be opened, though, while there is no room for the session's
+//	    claim in the metadata and its promise in the storages: it stays closed to
+//	    reads too, and the reason is in every refusal.
 //	  - lost: the session ended. What was in flight is not failed but kept, until
 //	    the next session has chosen the log: then the rebuilt window says what of
 //	    it was committed, and the rest is refused as unavailable, for good: the log

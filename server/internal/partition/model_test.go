@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/waltz-log/waltz/internal/record"
+	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/wire"
 	"github.com/waltz-log/waltz/server/internal/feed"
@@ -51,8 +52,11 @@ func TestHistories(t *testing.T) {
 			"release": func(*rapid.T) { b.log.Hold(false) },
 			"await": func(*rapid.T) {
 				b.log.Hold(false)
+				b.log.Stall(nil)
 				b.await()
 			},
+			"stall":     func(*rapid.T) { b.log.Stall(session.ErrFull) },
+			"make room": func(*rapid.T) { b.log.Stall(nil) },
 			"lose": func(t *rapid.T) {
 				b.lose(rapid.IntRange(-1, 3).Draw(t, "frames that survive"))
 			},
@@ -63,6 +67,7 @@ func TestHistories(t *testing.T) {
 			},
 		})
 		b.log.Hold(false)
+		b.log.Stall(nil)
 		b.ready()
 		b.await()
 		b.judge()
@@ -129,7 +134,7 @@ func (b *bundle) judgeAnswer(log []record.Record, a wire.Attempt, got answer, co
 		require.Less(b.t, int(got.no.TransactionID), len(log))
 	case wire.MarkTooOld:
 		require.False(b.t, a.Resend)
-	case wire.Unavailable, wire.ShuttingDown: // of a lost session, or the end; the log knows
+	case wire.Unavailable, wire.ShuttingDown, wire.StorageFull: // of a lost session, or the end; the log knows
 	default:
 		require.Fail(b.t, fmt.Sprintf("unexpected: %v", got.no))
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/waltz-log/waltz/internal/mutant"
@@ -47,19 +46,33 @@ func (s *sequencer) open(ctx context.Context) error {
 		return fmt.Errorf("rebuild lock table and request window of partition %d: %w", p.o.Partition, err)
 	}
 	s.session, s.commits, s.failed = session, commits, nil
+	s.stalled, s.patience = nil, nil
 	s.resolve()
 	p.o.Tail.Open(session.High())
 	p.session.Store(&sessionRef{session})
+	p.takeIn()
+	p.counters.opens.Add(1)
+	p.o.Logger.Info("partition open", "partition", p.o.Partition, "session", session.ID(), "high_water_mark", session.High(),
+		"lock_floor", s.locks.Floor(), "request_floor", s.window.Floor(), "took", time.Since(start))
+	return nil
+}
+
+// takeIn lets attempts in, unless the partition is being closed.
+func (p *Partition) takeIn() {
 	if !p.isClosing() {
 		p.inbox.open()
 	}
 	if p.isClosing() { // Close may have come in between: it must win
 		p.inbox.close(wire.Refuse(wire.ShuttingDown, "partition %d is being closed here", p.o.Partition))
 	}
-	p.counters.opens.Add(1)
-	p.o.Logger.Info("partition open", "partition", p.o.Partition, "session", session.ID(), "high_water_mark", session.High(),
-		"lock_floor", s.locks.Floor(), "request_floor", s.window.Floor(), "took", time.Since(start))
-	return nil
+}
+
+// keepOut refuses attempts, those in the inbox too, until takeIn. A partition
+// that is being closed does so anyway.
+func (p *Partition) keepOut(cause error) {
+	if !p.isClosing() {
+		p.inbox.close(refusal(p.o.Partition, cause))
+	}
 }
 
 // rebuild reads the end of the log into a new lock table and request window, so
@@ -121,6 +134,9 @@ func (s *sequencer) resolve() {
 		f := s.flights.pop()
 		i := 0
 		for r := range f.frame.Trusted() {
+			if len(f.spans) == 0 {
+				break // answered while the session was stalled
+			}
 			for i < len(f.spans) && r.ID >= f.spans[i].first+txn.ID(f.spans[i].count) {
 				i++
 			}
@@ -161,9 +177,7 @@ func (s *sequencer) lost(cause error) error {
 	p.session.Store(nil)
 	p.o.Tail.Lost()
 	p.counters.losses.Add(1)
-	if !p.isClosing() {
-		p.inbox.close(refusal(p.o.Partition, cause))
-	}
+	p.keepOut(cause)
 	p.closeSession(s.session)
 	return fmt.Errorf("store session %d: %w", s.session.ID(), cause)
 }
@@ -173,12 +187,4 @@ func (p *Partition) closeSession(session Session) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), p.o.ReopenMax)
 	defer cancel()
 	_ = session.Close(ctx) // it has ended, or is being given up for a better reason
-}
-
-// refusal says to clients why nothing can be appended now.
-func refusal(p txn.Partition, err error) *wire.Error {
-	if errors.Is(err, syscall.ENOSPC) {
-		return wire.Refuse(wire.StorageFull, "partition %d: %v", p, err)
-	}
-	return wire.Refuse(wire.Unavailable, "partition %d: %v", p, err)
 }

@@ -31,6 +31,8 @@ type Options struct {
 	SearchAttemptsMax int // old resends that wait for the log to be searched; more are refused
 	SearchBytesMax    int // data of those
 
+	StallMax time.Duration // of a session, before what is in flight is answered with that
+
 	ReopenFirst, ReopenMax time.Duration // back-off between attempts to open a session
 }
 

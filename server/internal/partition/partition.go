@@ -183,6 +183,7 @@ func (p *Partition) own() {
 			return
 		}
 		p.lastErr.Store(&err)
+		p.keepOut(err)
 		if p.o.Now().Sub(opened) > p.o.ReopenMax { // it was of use for a while
 			wait = p.o.ReopenFirst
 		}

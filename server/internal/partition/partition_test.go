@@ -183,7 +183,7 @@ func TestLostSessionAnswersWhatSurvived(t *testing.T) {
 func TestRefusedWhileNotOpen(t *testing.T) {
 	b := start(t, nil).ready()
 	defer b.done()
-	b.log.FailOpen(errors.New("no storages"))
+	b.log.FailOpen(fmt.Errorf("claim: %w", syscall.ENOSPC))
 	b.log.End(0, fmt.Errorf("append: %w", syscall.ENOSPC))
 	b.eventually(func() bool { return b.Ready() != nil }, "the session is lost")
 	got := b.append(b.attempt(1, txn.None))

@@ -34,6 +34,9 @@ type sequencer struct {
 	waiting int    // answers that wait for the fate of another transaction
 	failed  error  // the session refused a frame: it must not get a later one
 	scratch []txn.Lock
+
+	stalled  error            // why the session is
+	patience <-chan time.Time // what is in flight is answered then; nil: nothing to answer
 }
 
 func newSequencer(p *Partition) *sequencer {
@@ -47,6 +50,10 @@ func (s *sequencer) serve() error {
 	for {
 		select {
 		case <-s.p.wake:
+		case <-s.session.Stalls():
+			s.stall(s.session.Stalled())
+		case <-s.patience:
+			s.answerStalled()
 		case <-s.session.Done():
 			return s.lost(s.session.Err())
 		case <-closing:
@@ -56,7 +63,7 @@ func (s *sequencer) serve() error {
 		}
 		s.settle(s.commits.get())
 		if closing == nil {
-			if s.flights.len() == 0 {
+			if s.flights.len() == 0 || s.stalled != nil && s.patience == nil {
 				return s.finish()
 			}
 			continue

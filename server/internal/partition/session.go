@@ -18,7 +18,8 @@ type Session interface {
 	HighStamp() txn.SessionID
 	HighTime() txn.Timestamp
 	// Append hands over the next records, the last of which has ID last. It blocks
-	// only while the session's bounded queue is full. The frame must not change
+	// only while the session's bounded queue is full, which it may be for long only
+	// while the session is stalled. The frame must not change
 	// any more.
 	Append(ctx context.Context, frame record.Frame, last txn.ID) error
 	// Read returns committed records, whole and checked, from first on: at least
@@ -27,6 +28,11 @@ type Session interface {
 	// At returns the first committed transaction at or after t, the end of the log
 	// if none is that late.
 	At(ctx context.Context, t txn.Timestamp) (txn.ID, error)
+	// Stalled returns why nothing can be committed for now, since storages are full,
+	// or nil. Reads go on, and so does what was handed over when there is room.
+	Stalled() error
+	// Stalls is readable after Stalled has changed.
+	Stalls() <-chan struct{}
 	// Done is closed when the session has ended; Err then says why.
 	Done() <-chan struct{}
 	Err() error

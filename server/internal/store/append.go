@@ -14,7 +14,8 @@ import (
 // to the members. It returns when they are queued, or an error if the session
 // has ended, and waits only while Config.QueueMax bytes are uncommitted. The
 // frame must not be changed until last is committed or the session ended. An
-// error after the session ended does not say that the records never appear.
+// error after the session ended does not say that the records never appear. That
+// a storage is full is no error: see Stalled.
 func (s *Session) Append(ctx context.Context, frame record.Frame, last txn.ID) error {
 	g, committed, links, err := s.enqueue(ctx, frame, last)
 	if err != nil {
@@ -22,7 +23,7 @@ func (s *Session) Append(ctx context.Context, frame record.Frame, last txn.ID) e
 	}
 	for _, l := range links {
 		if err := s.send(l, g, committed); err != nil {
-			s.linkFailed(l, err)
+			s.notTaken(l, g, err)
 		}
 	}
 	return nil
@@ -51,6 +52,7 @@ func (s *Session) enqueue(ctx context.Context, frame record.Frame, last txn.ID) 
 	for _, l := range s.mu.current {
 		l.sent = last
 	}
+	s.watchQueueLocked()
 	return g, s.mu.leader.Committed(), s.mu.current, nil
 }
 
@@ -107,6 +109,7 @@ func (s *Session) answered(l *link, a session.Appended, err error) {
 		s.mu.Unlock()
 		return
 	}
+	s.tookLocked(l, a.Last)
 	s.performLocked(s.mu.leader.Appended(l.storage, a))
 	committed := s.committedLocked()
 	s.mu.Unlock()
@@ -153,6 +156,7 @@ func (s *Session) unlinkLocked(storage string) {
 	s.mu.links[i].gone = true
 	s.mu.links = slices.Concat(s.mu.links[:i], s.mu.links[i+1:])
 	s.listCurrentLocked()
+	s.watchStallLocked()
 }
 
 // listCurrentLocked makes the list of links that take new groups directly. It is

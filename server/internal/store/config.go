@@ -28,6 +28,8 @@ type Replica interface {
 	// Append queues new records and returns. done is called when they are durable,
 	// in the order of the calls for one partition, and must not block; after an
 	// error from Append it is not called. The frame is not changed until then.
+	// [session.ErrFull] says that nothing was changed and that the same message may
+	// come again later; any other error fails the replica.
 	Append(ctx context.Context, m session.Append, done func(session.Appended, error)) error
 	// Read returns whole records from first on, at most to last, at least one and
 	// as many more as fit into bytesMax.
@@ -35,6 +37,14 @@ type Replica interface {
 	// At returns the ID of the first record with at least the timestamp, the last
 	// ID + 1 if there is none.
 	At(ctx context.Context, p txn.Partition, t txn.Timestamp) (txn.ID, error)
+}
+
+// Fuller is what a Replica may be besides, to tell of a full disk while no append
+// is tried. It may be called concurrently and must not block.
+type Fuller interface {
+	// Full returns a [session.ErrFull] while appends that were taken wait for room,
+	// else nil.
+	Full() error
 }
 
 // Events are the calls that a session makes.
@@ -55,17 +65,19 @@ type Config struct {
 	Logger     *slog.Logger       // default: none
 	Backoff    time.Duration      // before a failed replica is tried again; default 200 ms
 	QueueMax   int                // bytes that wait to be committed before Append blocks; default 64 MiB, at least 1 MiB
+	RetryFull  time.Duration      // before a replica on a full disk is tried again; default 250 ms
 	LostMax    time.Duration      // how long a session lasts without a majority of members; default 0: not at all
 	CopyMax    int                // bytes of one message while a replica catches up; default 1 MiB
 	claims     int                // attempts in one Open; tests set it
 }
 
 const (
-	backoffDefault = 200 * time.Millisecond
-	queueDefault   = 64 << 20
-	queueMin       = 1 << 20
-	copyDefault    = 1 << 20
-	claimsDefault  = 100
+	backoffDefault   = 200 * time.Millisecond
+	retryFullDefault = 250 * time.Millisecond
+	queueDefault     = 64 << 20
+	queueMin         = 1 << 20
+	copyDefault      = 1 << 20
+	claimsDefault    = 100
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -84,6 +96,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Logger = c.Logger.With("partition", int(c.Partition))
 	c.Backoff = positive(c.Backoff, backoffDefault)
+	c.RetryFull = positive(c.RetryFull, retryFullDefault)
 	c.CopyMax = positive(c.CopyMax, copyDefault)
 	c.claims = positive(c.claims, claimsDefault)
 	if c.QueueMax = positive(c.QueueMax, queueDefault); c.QueueMax < queueMin {

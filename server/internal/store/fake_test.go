@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/waltz-log/waltz/internal/record"
@@ -21,10 +22,21 @@ type storage struct {
 	held    bool           // appends are taken and not answered
 	waiting []func()       // answers not given yet
 	answers chan func()
-	fullAt  int // appends are refused when the log has that many records
+	fullAt  int   // appends are refused when the log has that many records; 0: never
+	refused int   // so many times
+	stuck   error // what Full says
 }
 
-var errFull = errors.New("disk is full")
+var (
+	errFull  = fmt.Errorf("write: %w", session.ErrFull)
+	errBroke = errors.New("disk is broken")
+)
+
+// Full implements store.Fuller.
+func (s *storage) Full() (err error) {
+	s.set(func() { err = s.stuck })
+	return err
+}
 
 func newStorage(incarnation session.Incarnation) *storage {
 	s := &storage{answers: make(chan func(), 1024)}
@@ -130,8 +142,10 @@ func (s *storage) Append(_ context.Context, m session.Append, done func(session.
 		}
 		span, _ := m.Records.Check()
 		write, refused := s.state.CheckAppend(&m, span)
-		if s.fullAt > 0 && len(s.log) >= s.fullAt && refused == nil {
-			write, refused = false, errFull
+		if s.fullAt > 0 && len(s.log) >= s.fullAt && write {
+			s.refused++
+			err = errFull
+			return
 		}
 		if write {
 			s.add(m.Records, span)

@@ -8,7 +8,7 @@ import (
 	"github.com/waltz-log/waltz/internal/txn"
 )
 
-// link is a replica that takes appends. sent, current and gone belong to the
+// link is a replica that takes appends. sent and all below it belong to the
 // session's mu.
 type link struct {
 	storage  string
@@ -16,17 +16,21 @@ type link struct {
 	self     session.Replica               // every message is bound to it (rule 3)
 	answered func(session.Appended, error) // one closure for all appends
 	sent     txn.ID                        // last ID given to it
+	took     txn.ID                        // last ID that it has answered
 	current  bool                          // takes new groups directly; else it is catching up
 	gone     bool                          // no longer in Session.links
+	full     error                         // it has no room; nil: it has, as far as we know
+	fullAt   txn.ID                        // it has room again when it has answered more than this
 }
 
 // readyLocked lets a replica take appends: directly if it has everything that
 // was sent to the others, else after catching up beside them.
 func (s *Session) readyLocked(o session.Ready) {
 	s.unlinkLocked(o.Storage)
-	l := &link{storage: o.Storage, replica: s.c.Replicas[o.Storage], self: o.Replica, sent: o.Last}
+	l := &link{storage: o.Storage, replica: s.c.Replicas[o.Storage], self: o.Replica, sent: o.Last, took: o.Last}
 	l.answered = func(a session.Appended, err error) { s.answered(l, a, err) }
 	s.mu.links = append(s.mu.links[:len(s.mu.links):len(s.mu.links)], l)
+	s.watchStallLocked()
 	if l.sent == s.mu.queue.last {
 		l.current = true
 		s.listCurrentLocked()
@@ -51,8 +55,7 @@ func (s *Session) catchUp(l *link) {
 		} else {
 			err = s.sendOlder(l, g, committed)
 		}
-		if err != nil {
-			s.linkFailed(l, err)
+		if err != nil && (!s.notTaken(l, g, err) || !s.sleep(s.c.RetryFull)) {
 			return
 		}
 	}

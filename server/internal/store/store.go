@@ -5,6 +5,7 @@
 // bounds.
 //
 //	Open: claim → promise → choose → install → record → open
+//	open ⇄ stalled, while a majority can't take appends for full disks
 //	open → ended, when another session takes over, the metadata says so, no
 //	       majority answers, or Close is called
 //
@@ -49,6 +50,7 @@ type Session struct {
 	wg       sync.WaitGroup
 	opened   chan struct{}
 	done     chan struct{}
+	stalls   chan struct{}
 	id       txn.SessionID // set before opened is closed
 	highTime txn.Timestamp // set before Open returns
 
@@ -68,6 +70,8 @@ type Session struct {
 		moved    chan struct{} // closed and replaced when the queue shrinks, if somebody waits
 		waiters  int
 		lostFrom time.Time // since when no majority answers; zero: one does
+		stalled  error     // why a majority can't take appends now
+		watching bool      // watchQueue runs
 	}
 
 	told struct { // nests inside nothing; taken without mu
@@ -99,7 +103,7 @@ func Open(ctx context.Context, c Config) (*Session, error) {
 }
 
 func newSession(ctx context.Context, c Config) *Session {
-	s := &Session{c: c, opened: make(chan struct{}), done: make(chan struct{})}
+	s := &Session{c: c, opened: make(chan struct{}), done: make(chan struct{}), stalls: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.mu.moved = make(chan struct{})
 	return s
@@ -183,7 +187,8 @@ func (s *Session) Err() error {
 
 // Close ends the session: it takes no more appends, waits until what was
 // appended is committed or ctx ends, and returns when nothing of it runs any
-// more. It may be called more than once. The error is ctx's.
+// more. It may be called more than once. The error is ctx's, or that of full
+// storages, for which it does not wait.
 func (s *Session) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.mu.closing = true
@@ -198,9 +203,12 @@ func (s *Session) Close(ctx context.Context) error {
 func (s *Session) drain(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		if idle := s.mu.queue.empty() || s.mu.err != nil; idle {
-			s.mu.Unlock()
-			return nil
+		if idle := s.mu.queue.empty() || s.mu.err != nil; idle || s.mu.stalled != nil {
+			defer s.mu.Unlock()
+			if idle {
+				return nil
+			}
+			return s.mu.stalled
 		}
 		moved := s.waitLocked()
 		s.mu.Unlock()
@@ -224,7 +232,7 @@ func (s *Session) finishLocked(err error) {
 	if s.mu.err != nil {
 		return
 	}
-	s.mu.err = err
+	s.mu.err, s.mu.stalled = err, nil
 	s.cancel()
 	close(s.done)
 	if s.mu.isOpen {

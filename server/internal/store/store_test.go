@@ -233,25 +233,6 @@ func TestDataOfANewPartitionIsRefused(t *testing.T) {
 	c.open()
 }
 
-// A full disk refuses; what was committed before stays, and a new session goes
-// on when there is room.
-func TestFullStorageEndsTheSession(t *testing.T) {
-	c := newCluster(t, 1)
-	c.storages["s1"].fullAt = 2
-	s := c.open()
-	c.append(s, 0, 1)
-	c.waitCommitted(1)
-	c.append(s, 2, 2)
-	err := ended(t, s)
-	require.ErrorIs(t, err, errFull)
-	require.ErrorIs(t, err, store.ErrNoMajority)
-	c.storages["s1"].set(func() { c.storages["s1"].fullAt = 0 })
-	s = c.open()
-	require.Equal(t, txn.ID(1), s.High())
-	c.append(s, 2, 2)
-	c.waitCommitted(2)
-}
-
 func TestAppendWaitsWhileTheQueueIsFull(t *testing.T) {
 	c := newCluster(t, 1)
 	c.config.QueueMax = 1 << 20
@@ -286,20 +267,20 @@ func TestOpenEndsWithItsContextAndSaysWhatItWaitedFor(t *testing.T) {
 	c := newCluster(t, 3)
 	c.config.LostMax = time.Hour
 	for _, s := range c.storages {
-		s.down = errFull
+		s.down = errBroke
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	_, err := store.Open(ctx, c.config)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorIs(t, err, errFull)
+	require.ErrorIs(t, err, errBroke)
 }
 
 func TestStorageThatFailsAtOpeningIsReported(t *testing.T) {
 	c := newCluster(t, 1)
-	c.storages["s1"].down = errFull
+	c.storages["s1"].down = errBroke
 	_, err := store.Open(t.Context(), c.config)
-	require.ErrorIs(t, err, errFull)
+	require.ErrorIs(t, err, errBroke)
 }
 
 // A minority may go and come back without a pause, and holds everything in the
@@ -310,7 +291,7 @@ func TestMinorityGoesAndComesBack(t *testing.T) {
 	c.append(s, 0, 9)
 	c.waitCommitted(9)
 	away := c.storages["s3"]
-	away.set(func() { away.down = errFull })
+	away.set(func() { away.down = errBroke })
 	for id := txn.ID(10); id < 60; id++ {
 		c.append(s, id, id)
 	}
@@ -391,7 +372,7 @@ func TestOperatorChangesTheTargetOfAnOpenSession(t *testing.T) {
 	c := newCluster(t, 3)
 	s := c.open()
 	away := c.storages["s3"]
-	away.set(func() { away.down = errFull })
+	away.set(func() { away.down = errBroke })
 	c.append(s, 0, 9)
 	c.waitCommitted(9)
 	require.Eventually(t, func() bool {
@@ -415,7 +396,7 @@ func TestLostMajorityEndsTheSession(t *testing.T) {
 	c.config.LostMax = 20 * time.Millisecond
 	s := c.open()
 	for _, name := range []string{"s1", "s2"} {
-		c.storages[name].set(func() { c.storages[name].down = errFull })
+		c.storages[name].set(func() { c.storages[name].down = errBroke })
 	}
 	require.NoError(t, s.Append(t.Context(), frame(s, 0, 0), 0))
 	require.ErrorIs(t, ended(t, s), store.ErrNoMajority)

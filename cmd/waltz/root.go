@@ -54,7 +54,7 @@ func newRoot() *cobra.Command {
 	}
 	root.PersistentFlags().StringP("output", "o", "table", "how results are printed: table or json")
 	root.PersistentFlags().String("log-level", "", "lowest level logged on stderr: debug, info, warn or error (default: info for dev, else warn)")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	completeWith(root, "output", formats...)
 	completeWith(root, "log-level", "debug", "info", "warn", "error")
 	asGroup(root)
@@ -63,6 +63,17 @@ func newRoot() *cobra.Command {
 	checkFlagsFirst(root)
 	return root
 }
+
+// flagError makes a usage error of a flag that a command does not have. Where the
+// command only holds others, the word before the flag is what was mistyped.
+func flagError(c *cobra.Command, err error) error {
+	if c.HasSubCommands() && c.Flags().NArg() > 0 {
+		err = unknownCommand(c.Flags().Arg(0))
+	}
+	return usagef("%w; see %s --help", err, c.CommandPath())
+}
+
+func unknownCommand(name string) error { return fmt.Errorf("unknown command %q", name) }
 
 // addDefaultCommands adds cobra's own commands with the examples they lack.
 func addDefaultCommands(root *cobra.Command) {
@@ -135,7 +146,7 @@ func checkNeeded(cmd *cobra.Command) error {
 func asGroup(cmd *cobra.Command) {
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return fmt.Errorf("unknown command %q", args[0])
+			return unknownCommand(args[0])
 		}
 		return nil
 	}

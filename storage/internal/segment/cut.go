@@ -31,6 +31,9 @@ func (l *Log) Cut(end txn.ID) error {
 			return err
 		}
 	}
+	if err := l.removeBegun(end); err != nil {
+		return err
+	}
 	l.w.end, l.w.last = end, end
 	if end == txn.None {
 		return nil
@@ -65,6 +68,32 @@ func (l *Log) removeLast(all []Extent) error {
 			break
 		}
 	}
+	return l.removeFiles(first)
+}
+
+// removeBegun removes segments above end that were begun and that a full disk
+// kept from getting a record: no extent tells of them. The log may grow past
+// their names in an earlier segment, and the next Open would take them for its
+// end.
+func (l *Log) removeBegun(end txn.ID) error {
+	names, err := l.c.FS.List(l.c.Dir)
+	if err != nil {
+		return fmt.Errorf("list segments in %s: %w", l.c.Dir, err)
+	}
+	for _, name := range names {
+		first, ok := parseName(name)
+		if !ok || first <= end {
+			continue
+		}
+		l.w.dirDirty = true
+		if err := l.removeFiles(first); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) removeFiles(first txn.ID) error {
 	for _, name := range []string{indexName(first), segmentName(first)} {
 		l.c.Files.drop(l.path(name))
 		if err := l.c.FS.Remove(l.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -255,7 +284,7 @@ func (l *Log) rebuildActive(name string) error {
 	if err := l.c.FS.Remove(l.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := l.cutLast(end); err != nil {
+	if err := l.cutLast(end); err != nil && !damage.Is(err) { // as Cut leaves it; reads find the damage
 		return err
 	}
 	l.suspect.Store(nil)

@@ -73,6 +73,7 @@ func (l *link) pump() bool {
 		return true
 	}
 	l.sending = false
+	l.stirLocked() // the next stream may have opened while this one's message failed
 	return false
 }
 

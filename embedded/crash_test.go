@@ -123,11 +123,11 @@ func workload(t *testing.T, w *embedded.Waltz, acked *acknowledged) {
 }
 
 // dial connects a client to a node without letting it close the node.
-func dial(t *testing.T, w *embedded.Waltz) *waltz.Client {
+func dial(t *testing.T, w *embedded.Waltz, opts ...waltz.Option) *waltz.Client {
 	t.Helper()
 	transport := w.Transport()
 	transport.Close = nil
-	c, err := waltz.Dial(t.Context(), "node://", waltz.WithSchemes(scheme(transport)))
+	c, err := waltz.Dial(t.Context(), "node://", append(opts, waltz.WithSchemes(scheme(transport)))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c

@@ -43,8 +43,8 @@ func ownMounts() *syscall.SysProcAttr {
 }
 
 // TestFullDisk fills the file system under a running server: appends are
-// refused with an error that says why, nothing acknowledged is lost, and when
-// there is room again writing goes on by itself.
+// refused with an error that says why, reads go on, nothing acknowledged is lost,
+// and when there is room again writing goes on by itself.
 func TestFullDisk(t *testing.T) {
 	s := unstarted(t, 1, command)
 	mounted := filepath.Dir(s.dir)
@@ -67,6 +67,7 @@ func TestFullDisk(t *testing.T) {
 	require.NoError(t, appendUntil(t, client, h, nil, 50))
 	fill(t, filepath.Join(inside, "ballast"))
 	require.ErrorIs(t, appendUntil(t, client, h, refused, 1<<20), waltz.ErrStorageFull)
+	whileFull := s.logs()
 
 	require.NoError(t, os.Remove(filepath.Join(inside, "ballast")))
 	resumes(t, client, h)
@@ -74,11 +75,15 @@ func TestFullDisk(t *testing.T) {
 	require.Equal(t, history.Committed, h.Ops[len(h.Ops)-1].Outcome)
 	h.Logs = s.logs()
 	require.NoError(t, h.Check())
+	for _, op := range h.Ops[:50] {
+		require.Less(t, int(op.ID), len(whileFull[0]), "I1: what was acknowledged can be read")
+	}
+	require.Equal(t, h.Logs[0][:len(whileFull[0])], whileFull[0], "I2")
 }
 
 // appendUntil appends large transactions until there are so many, or the log
-// says that it refuses. A call that is not answered is given up soon: what is in
-// flight when the disk becomes full stays unanswered until there is room.
+// says that it refuses. A call that is not answered is given up soon: the client
+// goes on trying as long as its caller waits.
 func appendUntil(t *testing.T, client *waltz.Client, h *history.History, refused <-chan error, count int) error {
 	t.Helper()
 	for len(h.Ops) < count {

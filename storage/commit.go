@@ -184,13 +184,11 @@ func (s *Storage) applyLocked(b *batch, st *step, cost int) {
 		return
 	}
 	switch st.e.Kind {
-	case 0:
+	case 0, journal.State: // nothing moves
 	case journal.Records:
 		st.e.Body = b.group.Body(st.body, st.len)
 		st.r.Apply(&st.e, partition.Chunk{Frame: st.e.Body, At: journal.Place{File: s.journal.Current()}, Cost: cost})
 		s.mu.backlog += cost
-	case journal.State:
-		s.mu.replicas[st.e.Partition] = st.r
 	case journal.Flushed:
 		st.r.Synced = max(st.r.Synced, min(st.e.Last, st.r.InSegments))
 	default:

@@ -28,7 +28,7 @@ func (s *Storage) createReplica(ctx context.Context, p txn.Partition) (session.R
 	s.creating.Lock() // two calls for one partition make one replica
 	defer s.creating.Unlock()
 	if r, err := s.replica(p); err == nil {
-		return r.Now.Self, nil
+		return r.Now.Self, s.awaitQueued(ctx, r)
 	}
 	if err := s.folder.makePartition(p); err != nil {
 		return session.Replica{}, s.mayFail(err)
@@ -44,9 +44,22 @@ func (s *Storage) createReplica(ctx context.Context, p txn.Partition) (session.R
 		s.mu.Unlock()
 		return session.Replica{}, err
 	}
+	s.mu.replicas[p] = r // from now on, or a caller who gave up would let the next one make another
 	wait := s.waitLocked(r, r.Encode())
 	s.mu.Unlock()
 	return self, wait(ctx)
+}
+
+// awaitQueued waits until all that is queued of a replica is durable.
+func (s *Storage) awaitQueued(ctx context.Context, r *replica) error {
+	s.mu.Lock()
+	if err := s.usableLocked(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	wait := s.waitLocked(r, journal.Entry{})
+	s.mu.Unlock()
+	return wait(ctx)
 }
 
 // Open promises a session: from when it returns, a lower one is refused for

@@ -20,8 +20,22 @@ import (
 func (s *service) Append(stream grpc.BidiStreamingServer[clientpb.AppendRequest, clientpb.AppendResponse]) error {
 	a := newAnswers(s.o.StreamInFlightMax)
 	received := make(chan error, 1)
-	s.receivers.Go(func() { received <- s.receive(stream, a) })
+	if err := s.goReceive(func() { received <- s.receive(stream, a) }); err != nil {
+		return wire.Status(err)
+	}
 	return wire.Status(s.send(stream, a, received))
+}
+
+// goReceive runs the receiver of a stream. Once the server is being stopped there
+// is no new one, since Stop may wait for the last of them already.
+func (s *service) goReceive(receive func()) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.mu.stopped {
+		return errStopping()
+	}
+	s.receivers.Go(receive)
+	return nil
 }
 
 // send sends answers as they come, until the client has been answered all and

@@ -145,6 +145,25 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 	require.NoError(t, b.Stop(b.ctx), "stopping twice is harmless")
 }
 
+// TestStopTakesNoNewStreams: a client that comes back while the server is being
+// stopped is told so at once. Its receiver could else start between the end of
+// the last one and the end of Stop's wait for them, at which a WaitGroup panics.
+func TestStopTakesNoNewStreams(t *testing.T) {
+	b := start(t, 1, nil).ready()
+	b.logs[0].Hold(true)
+	s := b.stream()
+	s.send(tx(0, 1))
+	require.Eventually(t, func() bool { return b.logs[0].InFlight() == 1 }, waitMax, tick)
+	stopped := make(chan error, 1)
+	go func() { stopped <- b.Stop(b.ctx) }()
+	require.Eventually(t, func() bool { return b.notReady() != nil }, waitMax, tick)
+	_, err := b.stream().grpc.Recv()
+	requireReason(t, err, wire.ShuttingDown)
+	b.logs[0].Hold(false)
+	s.await(1)
+	require.NoError(t, <-stopped)
+}
+
 // TestStopGivesUpInTime: what can't be committed stays unanswered; it is neither
 // refused nor committed (I8).
 func TestStopGivesUpInTime(t *testing.T) {

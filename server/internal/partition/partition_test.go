@@ -91,6 +91,37 @@ func TestOldResendIsSearchedFor(t *testing.T) {
 	require.Equal(t, txn.ID(22), b.append(first).id, "with the mark from the refusal it is taken")
 }
 
+// TestLimitsAreNotForWhatIsCommitted: a server that was started with lower limits
+// still finds what was committed under the higher ones (I8), in the window and
+// beyond it; what is not in the log is refused.
+func TestLimitsAreNotForWhatIsCommitted(t *testing.T) {
+	b := start(t, nil).ready()
+	old, late := b.attempt(1, txn.None, lock(txn.LockWrite, 1), lock(txn.LockWrite, 2)), b.attempt(2, txn.None)
+	old.Data, late.Data = make([]byte, 500), make([]byte, 500)
+	require.Equal(t, txn.ID(0), b.append(old).id)
+	for n := range uint64(20) {
+		b.append(b.attempt(100+n, txn.None))
+	}
+	late.SentHWM = 20
+	require.Equal(t, txn.ID(21), b.append(late).id)
+	log := b.log
+	b.done()
+
+	b = start(t, func(o *Options) {
+		o.DataBytesMax, o.LocksMax, o.WindowTransactions, o.SearchBytesMax = 100, 1, 8, 200
+		o.Open = func(ctx context.Context, p txn.Partition, committed func(txn.ID)) (Session, error) {
+			return log.Open(ctx, p, committed)
+		}
+	}).ready()
+	defer b.done()
+	require.Equal(t, answer{given: true, id: 21}, b.append(again(late)))
+	require.Equal(t, answer{given: true, id: 0}, b.append(again(old)), "one search is taken, however large")
+	old.Request = request(3)
+	require.Equal(t, wire.TooLarge, b.append(again(old)).no.Reason)
+	old.Data = nil
+	require.Equal(t, wire.TooManyLocks, b.append(again(old)).no.Reason)
+}
+
 func TestSearchesAreBounded(t *testing.T) {
 	b := start(t, func(o *Options) { o.WindowTransactions, o.SearchAttemptsMax = 8, 2 }).ready()
 	defer b.done()

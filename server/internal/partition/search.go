@@ -39,11 +39,13 @@ type searcher struct {
 
 func newSearcher(p *Partition) *searcher { return &searcher{p: p} }
 
-// add queues a search, or refuses it if too many wait (I9).
+// add queues a search, or refuses it if too many wait (I9). One alone is taken
+// whatever its size.
 func (s *searcher) add(one search) *wire.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopped || len(s.waiting) >= s.p.o.SearchAttemptsMax || s.bytes+one.bytes > s.p.o.SearchBytesMax {
+	full := len(s.waiting) >= s.p.o.SearchAttemptsMax || len(s.waiting) > 0 && s.bytes+one.bytes > s.p.o.SearchBytesMax
+	if s.stopped || full {
 		return wire.Refuse(wire.Unavailable, "partition %d is busy searching its log for earlier resends: send it again later", s.p.o.Partition)
 	}
 	s.waiting = append(s.waiting, one)

@@ -130,6 +130,9 @@ func (s *sequencer) attempt(g *Group, a *wire.Attempt, now time.Time) *wire.Erro
 	if floor := s.window.Floor(); a.Floor() < floor && g.searchedBefore <= floor {
 		return s.unremembered(g, a)
 	}
+	if why := s.excessive(a); why != nil {
+		return why
+	}
 	s.takeKeyLock(a)
 	switch verdict, id := s.locks.Check(a.Locks, a.ClientHWM); verdict {
 	case locktable.Conflict:
@@ -282,14 +285,23 @@ func (s *sequencer) committed() txn.ID {
 
 func (s *sequencer) unavailable(err error) *wire.Error { return refusal(s.p.o.Partition, err) }
 
-// malformed returns what is wrong with an attempt, or nil.
-func (s *sequencer) malformed(a *wire.Attempt) *wire.Error {
+// excessive returns the limit that an attempt is above, or nil. Limits may have
+// been lowered since it was first sent, so it is only asked of what is known not to
+// be in the log: else a committed transaction would be refused (I8).
+func (s *sequencer) excessive(a *wire.Attempt) *wire.Error {
 	o := &s.p.o
 	switch {
 	case len(a.Data) > o.DataBytesMax:
 		return limited(wire.TooLarge, o.DataBytesMax, "data has %d bytes, at most %d are allowed", len(a.Data), o.DataBytesMax)
 	case len(a.Locks) > o.LocksMax:
 		return limited(wire.TooManyLocks, o.LocksMax, "it takes %d locks, at most %d are allowed", len(a.Locks), o.LocksMax)
+	}
+	return nil
+}
+
+// malformed returns what no server ever takes, or nil.
+func (s *sequencer) malformed(a *wire.Attempt) *wire.Error {
+	switch {
 	case len(a.Key) > record.KeyMax:
 		return limited(wire.Invalid, record.KeyMax, "business key has %d bytes, at most %d are allowed", len(a.Key), record.KeyMax)
 	case a.Request == txn.RequestID{}:

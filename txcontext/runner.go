@@ -58,13 +58,17 @@ func (r *Runner[S]) Run(ctx context.Context, c Context[S], opts ...Option) (Resu
 	if err := r.enter(ctx); err != nil {
 		return Result{Partition: c.Partition, ID: waltz.None, Mark: waltz.None}, refused(c.Partition, err)
 	}
-	run := r.newRun(c, opts)
+	run, mine := r.newRun(c, opts), true
+	defer func() {
+		if mine { // also when Execute panics, and whoever called recovers, as net/http does
+			r.leave()
+		}
+	}()
 	res, err := run.do(ctx)
 	if err == nil && c.Applied != nil && !run.waitApplied {
+		mine = false
 		go run.awaitApplied() // leaves when the view has shown it
-		return res, nil
 	}
-	r.leave()
 	return res, err
 }
 

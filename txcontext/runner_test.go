@@ -55,6 +55,22 @@ func TestSubmitWaitsWhenFull(t *testing.T) {
 	})
 }
 
+// A panic is the caller's, who may recover from it: an HTTP server does. It takes no
+// place in flight with it.
+func TestPanicOfExecuteGivesThePlaceBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newWorld().runner(t, txcontext.Options{InFlightMax: 1})
+		broken := deposit(1, 1)
+		broken.Execute = func(context.Context, snapshot, *txcontext.Builder) error { panic("nil map") }
+		require.PanicsWithValue(t, "nil map", func() { _, _ = r.Run(t.Context(), broken) })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := r.Run(ctx, deposit(1, 1))
+		require.NoError(t, err)
+		require.NoError(t, r.Shutdown(ctx))
+	})
+}
+
 func TestShutdownEndsWhatIsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

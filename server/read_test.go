@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 	"errors"
 	"io"
 	"testing"
@@ -138,6 +139,7 @@ func TestSubscribeRefuses(t *testing.T) {
 	refused(&clientpb.SubscribeRequest{HighWaterMark: -1, Data: 7}, wire.Invalid)
 	refused(&clientpb.SubscribeRequest{HighWaterMark: -1, ClusterKey: "other"}, wire.OtherCluster)
 	refused(&clientpb.SubscribeRequest{HighWaterMark: 5}, wire.OutOfRange)
+	refused(&clientpb.SubscribeRequest{HighWaterMark: math.MaxInt64}, wire.OutOfRange)
 	ctx, cancel := context.WithCancel(b.ctx)
 	_, err := b.client.Subscribe(ctx, &clientpb.SubscribeRequest{HighWaterMark: -1})
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 
 	"google.golang.org/grpc"
 
@@ -63,6 +64,8 @@ func feedOptions(r *clientpb.SubscribeRequest) (feed.Options, error) {
 	switch {
 	case o.HighWaterMark < txn.None:
 		return o, wire.Refuse(wire.Invalid, "high-water mark %d is below %d", o.HighWaterMark, txn.None)
+	case o.HighWaterMark == math.MaxInt64:
+		return o, wire.Refuse(wire.OutOfRange, "no transaction is above high-water mark %d", o.HighWaterMark)
 	case len(r.GetHeaders()) > headersMax:
 		return o, wire.Refuse(wire.Invalid, "%d headers, at most %d are allowed", len(r.GetHeaders()), headersMax)
 	}

@@ -29,6 +29,8 @@ install-deps: ## install what the tests need, or tell what to install
 
 .PHONY: test
 test: install-deps ## everything, with the race detector (at most 15 minutes on 2 cores)
+	@if [ -f ../shared/data/berka/trans.asc ]; then echo "bank rows: ../shared/data/berka"; \
+	else echo "bank rows: made by ledger generate (../shared/data/berka is not there)"; fi
 	go test -race -timeout $(TEST_TIMEOUT) $(PKGS)
 
 .PHONY: soak

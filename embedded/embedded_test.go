@@ -1,9 +1,11 @@
 package embedded_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
+	"log/slog"
 	"net/url"
 	"path"
 	"testing"
@@ -196,6 +198,16 @@ func TestSchemeOpensAFolder(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
+func TestSchemeWithLogger(t *testing.T) {
+	var lines bytes.Buffer
+	scheme := embedded.NewScheme(embedded.Options{Logger: slog.New(slog.NewTextHandler(&lines, nil)), Partitions: 7})
+	c, err := waltz.Dial(t.Context(), "file://"+t.TempDir()+"?partitions=2", waltz.WithSchemes(scheme))
+	require.NoError(t, err)
+	require.Equal(t, 2, c.Partitions(), "the address decides")
+	require.NoError(t, c.Close())
+	require.Contains(t, lines.String(), "log created")
+}
+
 func TestSchemeRefusesWhatIsNoFolder(t *testing.T) {
 	for address, want := range map[string]string{
 		"file://data/log":               "file:///data/log",
@@ -210,5 +222,6 @@ func TestSchemeRefusesWhatIsNoFolder(t *testing.T) {
 		require.NoError(t, err)
 		_, err = embedded.Scheme.Open(t.Context(), u)
 		require.ErrorContains(t, err, want, address)
+		require.ErrorIs(t, err, waltz.ErrAddress)
 	}
 }

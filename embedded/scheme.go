@@ -15,13 +15,21 @@ import (
 // folder, which is created if need be and lives as long as the client. With
 // ?partitions=N a new log gets N partitions, and an existing one must have as
 // many.
-var Scheme = waltz.Scheme{Name: "file", Open: openURL}
+var Scheme = NewScheme(Options{})
+
+// NewScheme is [Scheme] with options, such as a logger. Folder and number of
+// partitions are those of the address.
+func NewScheme(o Options) waltz.Scheme {
+	return waltz.Scheme{Name: "file", Open: func(ctx context.Context, u *url.URL) (waltz.Transport, error) {
+		return openURL(ctx, u, o)
+	}}
+}
 
 // closeMax bounds how long the end of a client waits for what is in flight.
 const closeMax = 10 * time.Second
 
-func openURL(ctx context.Context, u *url.URL) (waltz.Transport, error) {
-	o, err := parseURL(u)
+func openURL(ctx context.Context, u *url.URL, o Options) (waltz.Transport, error) {
+	o, err := o.withURL(u)
 	if err != nil {
 		return waltz.Transport{}, err
 	}
@@ -46,21 +54,22 @@ func (w *Waltz) Transport() waltz.Transport {
 	}
 }
 
-func parseURL(u *url.URL) (Options, error) {
-	o := Options{Dir: u.Path}
+// withURL returns the options with what the address says.
+func (o Options) withURL(u *url.URL) (Options, error) {
+	o.Dir, o.Partitions = u.Path, 0
 	if u.Host != "" && u.Host != "localhost" {
-		return o, fmt.Errorf("address %s: %q stands where a host would; write file:///%s for an absolute folder", u, u.Host, u.Host+u.Path)
+		return o, fmt.Errorf("%w: %q stands where a host would; write file:///%s for an absolute folder", waltz.ErrAddress, u.Host, u.Host+u.Path)
 	}
 	if !strings.HasPrefix(u.Path, "/") || u.Path == "/" {
-		return o, fmt.Errorf("address %s: want an absolute folder, as in file:///var/lib/ledger", u)
+		return o, fmt.Errorf("%w: want an absolute folder, as in file:///var/lib/ledger", waltz.ErrAddress)
 	}
 	if u.User != nil || u.Fragment != "" {
-		return o, fmt.Errorf("address %s: a folder has neither user nor fragment", u)
+		return o, fmt.Errorf("%w: a folder has neither user nor fragment", waltz.ErrAddress)
 	}
 	for name, values := range u.Query() {
 		n, err := strconv.Atoi(values[0])
 		if name != "partitions" || len(values) > 1 || err != nil || n < 1 {
-			return o, fmt.Errorf("address %s: unknown or malformed parameter %s=%s; known is partitions=N", u, name, strings.Join(values, ","))
+			return o, fmt.Errorf("%w: unknown or malformed parameter %s=%s; known is partitions=N", waltz.ErrAddress, name, strings.Join(values, ","))
 		}
 		o.Partitions = n
 	}

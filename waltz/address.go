@@ -19,7 +19,7 @@ func openTransport(ctx context.Context, addr string, schemes []Scheme) (Transpor
 	name, rest, found := strings.Cut(addr, "://")
 	name = strings.ToLower(name)
 	if !found {
-		return Transport{}, fmt.Errorf("address %q has no scheme: want %s", addr, known(schemes))
+		return Transport{}, fmt.Errorf("%w: %q has no scheme: want %s", ErrAddress, addr, known(schemes))
 	}
 	for _, s := range slices.Backward(schemes) {
 		if s.Name == name {
@@ -27,11 +27,11 @@ func openTransport(ctx context.Context, addr string, schemes []Scheme) (Transpor
 		}
 	}
 	if name != builtin {
-		return Transport{}, fmt.Errorf("address %q has an unknown scheme: want %s", addr, known(schemes))
+		return Transport{}, fmt.Errorf("%w: %q has an unknown scheme: want %s", ErrAddress, addr, known(schemes))
 	}
 	servers, err := parseServers(rest)
 	if err != nil {
-		return Transport{}, fmt.Errorf("address %q: %w", addr, err)
+		return Transport{}, fmt.Errorf("%w: %q: %w", ErrAddress, addr, err)
 	}
 	return Transport{Addresses: servers}, nil
 }
@@ -39,7 +39,7 @@ func openTransport(ctx context.Context, addr string, schemes []Scheme) (Transpor
 func openScheme(ctx context.Context, addr string, s Scheme) (Transport, error) {
 	u, err := parseURL(addr)
 	if err != nil {
-		return Transport{}, fmt.Errorf("address %q: %w", addr, err)
+		return Transport{}, fmt.Errorf("%w: %q: %w", ErrAddress, addr, err)
 	}
 	t, err := s.Open(ctx, u)
 	if err != nil {

@@ -48,6 +48,7 @@ func TestAddresses(t *testing.T) {
 		_, err := openTransport(context.Background(), addr, []Scheme{open})
 		require.ErrorContains(t, err, want)
 		require.ErrorContains(t, err, addr, "the error names the address")
+		require.Equal(t, addr != "zk://h1:2181/none", errors.Is(err, ErrAddress), addr)
 	}
 }
 

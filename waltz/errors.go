@@ -7,6 +7,7 @@ import (
 
 // Errors of a call that was wrong.
 var (
+	ErrAddress      = errors.New("address is malformed")
 	ErrTooLarge     = errors.New("transaction is too large")
 	ErrTooManyLocks = errors.New("transaction has too many locks")
 	ErrInvalid      = errors.New("transaction is malformed")

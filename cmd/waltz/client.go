@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,12 +27,14 @@ func logFlags(cmd *cobra.Command) {
 }
 
 // schemes are the kinds of addresses, beside waltz://, that the commands know.
-func schemes() []waltz.Scheme { return []waltz.Scheme{embedded.Scheme} }
+func schemes(log *slog.Logger) []waltz.Scheme {
+	return []waltz.Scheme{embedded.NewScheme(embedded.Options{Logger: log})}
+}
 
 // checkAddress finds a mistyped scheme before anything is opened.
 func checkAddress(addr string) error {
 	known := []string{"waltz"}
-	for _, s := range schemes() {
+	for _, s := range schemes(nil) {
 		known = append(known, s.Name)
 	}
 	name, _, found := strings.Cut(addr, "://")
@@ -57,7 +61,7 @@ func dial(cmd *cobra.Command) (*waltz.Client, error) {
 	}
 	ctx, cancel := withTimeout(cmd)
 	defer cancel()
-	return waltz.Dial(ctx, addr, waltz.WithSchemes(schemes()...), waltz.WithClusterKey(cmd.Flag("cluster").Value.String()), waltz.WithLogger(log))
+	return waltz.Dial(ctx, sized(cmd, addr), waltz.WithSchemes(schemes(log)...), waltz.WithClusterKey(cmd.Flag("cluster").Value.String()), waltz.WithLogger(log))
 }
 
 const creates = "waltz_creates"
@@ -69,13 +73,27 @@ func mayCreate(cmd *cobra.Command) { cmd.Annotations = map[string]string{creates
 // was mistyped.
 func checkFolder(cmd *cobra.Command, addr string) error {
 	u, err := url.Parse(addr)
-	if err != nil || u.Scheme != embedded.Scheme.Name || cmd.Annotations[creates] != "" {
+	if err != nil || u.Scheme != embedded.Scheme.Name || u.Host != "" || cmd.Annotations[creates] != "" {
 		return nil //nolint:nilerr // Dial says what is wrong with the address
 	}
 	if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) {
 		return &embedded.NoLogError{Dir: u.Path}
 	}
 	return nil
+}
+
+// sized adds the number of partitions that a command asks for to the address of a
+// log that is still to be made.
+func sized(cmd *cobra.Command, addr string) string {
+	u, err := url.Parse(addr)
+	n := cmd.Flag("partitions")
+	if err != nil || u.Scheme != embedded.Scheme.Name || u.RawQuery != "" || cmd.Annotations[creates] == "" || n == nil || n.Value.String() == "0" {
+		return addr
+	}
+	if _, err := os.Stat(filepath.Join(u.Path, "metadata")); !errors.Is(err, fs.ErrNotExist) {
+		return addr
+	}
+	return addr + "?partitions=" + n.Value.String()
 }
 
 // withTimeout bounds one exchange with the log.

@@ -19,7 +19,9 @@ func newLogAppend() *cobra.Command {
 
 Locks are written NAME:NUMBER. A transaction with --read or --write locks is
 refused if another took one of them after --hwm, which is the high-water mark of
-the view that the transaction was computed from (default: the log's own).`,
+the view that the transaction was computed from (default: the log's own, so that
+nothing can come in between). The same goes for --key: that a key is used only once
+is for the view to tell, which stores it.`,
 		Example: `  waltz log append --log waltz://127.0.0.1:7171 --partition 2 --header 10 '{"amount":100}'
   waltz log append --log file:///var/tmp/waltz --write account:42 --hwm 1234 - < body.json`,
 		Args: cobra.MaximumNArgs(1),
@@ -30,7 +32,7 @@ the view that the transaction was computed from (default: the log's own).`,
 	partitionFlag(cmd)
 	f := cmd.Flags()
 	f.Int32("header", 0, "transaction header, an integer of the application's")
-	f.String("key", "", "business key, of which only one commits")
+	f.String("key", "", "business key, taken as a write lock of its own")
 	f.StringArray("read", nil, "lock to take for read, may be repeated")
 	f.StringArray("write", nil, "lock to take for write, may be repeated")
 	f.StringArray("append", nil, "lock to take for append, may be repeated")

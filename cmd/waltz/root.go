@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/waltz-log/waltz/waltz"
 )
 
 // run carries out one command line.
@@ -28,7 +30,7 @@ func report(err error, stderr io.Writer) int {
 	}
 	fmt.Fprintln(stderr, "waltz:", err)
 	var usage *usageError
-	if errors.As(err, &usage) {
+	if errors.As(err, &usage) || errors.Is(err, waltz.ErrAddress) {
 		return 2
 	}
 	return 1
@@ -85,6 +87,7 @@ func addDefaultCommands(root *cobra.Command) {
 			c.Example = "  waltz help log append"
 		case "completion":
 			c.Example = "  source <(waltz completion bash)"
+			asGroup(c)
 			for _, shell := range c.Commands() {
 				shell.Example = "  waltz completion " + shell.Name()
 			}

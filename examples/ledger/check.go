@@ -85,6 +85,9 @@ func verdict(r *audit.Report) error {
 	if r.OK() {
 		return nil
 	}
+	if r.ProblemCount == 1 {
+		return fmt.Errorf("%w: 1 problem", errCheckFailed)
+	}
 	return fmt.Errorf("%w: %s problems", errCheckFailed, count(r.ProblemCount))
 }
 

@@ -152,11 +152,11 @@ func (d *load) print(c *cobra.Command, f demoFolder, report *audit.Report) error
 	)
 	fmt.Fprintf(c.OutOrStdout(), `
 What to try next:
-  ledger balances --db %[2]s --output table | head
-  ledger statement --db %[2]s %[4]d
-  ledger check --log %[1]s --db %[2]s
-  ledger demo --dir %[3]s --seed 2
-  waltz log tail --log %[1]s
-`, f.log, f.db, f.dir, d.base+1)
+  %[5]s balances --db %[2]s --output table | head
+  %[5]s statement --db %[2]s %[4]d
+  %[5]s check --log %[1]s --db %[2]s
+  %[5]s demo --dir %[3]s --seed 2
+  %[6]s log tail --log %[1]s --from 0 --count 10
+`, f.log, f.db, f.dir, d.base+1, os.Args[0], filepath.Join(filepath.Dir(os.Args[0]), "waltz"))
 	return err
 }

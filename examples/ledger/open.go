@@ -29,7 +29,7 @@ func dial(ctx context.Context, o houseOptions) (*waltz.Client, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialMax)
 	defer cancel()
-	client, err := waltz.Dial(ctx, addr, waltz.WithSchemes(embedded.Scheme), waltz.WithLogger(o.logger))
+	client, err := waltz.Dial(ctx, addr, waltz.WithSchemes(embedded.NewScheme(embedded.Options{Logger: o.logger})), waltz.WithLogger(o.logger))
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func logAddress(o houseOptions) (string, error) {
 	default:
 		return "", usagef("--log %q: unknown scheme: want file:///abs/dir or waltz://host:port,...", o.log)
 	}
-	if o.mustExist {
+	if o.mustExist && u.Host == "" {
 		if _, err := os.Stat(filepath.Join(u.Path, "metadata")); err != nil {
 			return "", fmt.Errorf("there is no log in %s: %w", u.Path, err)
 		}

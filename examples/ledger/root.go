@@ -8,6 +8,8 @@ import (
 	"log/slog"
 
 	"github.com/spf13/cobra"
+
+	"github.com/waltz-log/waltz/waltz"
 )
 
 // run carries out one command line.
@@ -25,7 +27,7 @@ func report(err error, stderr io.Writer) int {
 		return 0
 	}
 	fmt.Fprintln(stderr, "ledger:", err)
-	if _, is := errors.AsType[*usageError](err); is {
+	if _, is := errors.AsType[*usageError](err); is || errors.Is(err, waltz.ErrAddress) {
 		return 2
 	}
 	return 1
@@ -46,14 +48,8 @@ func newRoot() *cobra.Command {
 		Example:       "  ledger demo",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q; see ledger --help", args[0])
-			}
-			return nil
-		},
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	asGroup(root)
 	root.PersistentFlags().String("log-level", "warn", "lowest level logged on stderr: debug, info, warn or error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(newDemo(), newImport(), newBalances(), newStatement(), newCheck(), newGenerate())
@@ -72,6 +68,7 @@ func prepare(c *cobra.Command) {
 		c.Example = "  " + c.CommandPath() + " demo"
 		if c.Name() == "completion" {
 			c.Example = "  source <(ledger completion bash)"
+			asGroup(c)
 		}
 	}
 	for _, sub := range c.Commands() {
@@ -87,6 +84,18 @@ func prepare(c *cobra.Command) {
 			return nil
 		}
 	}
+}
+
+// asGroup makes a command that only holds others: alone it shows its help, and a
+// sub-command that does not exist is a mistake.
+func asGroup(c *cobra.Command) {
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("unknown command %q; see %s --help", args[0], c.CommandPath())
+		}
+		return nil
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }
 
 // need returns a usage error that names the flags that are empty.

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: clientpb/client.proto
 
-// The contract between clients and servers. docs/protocol.md explains it.
+// The contract between clients and servers.
 
 package clientpb
 
@@ -816,7 +816,7 @@ func (x *SubscribeRequest) GetHeaders() []int32 {
 
 type SubscribeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Frame         []byte                 `protobuf:"bytes,1,opt,name=frame,proto3" json:"frame,omitempty"`                                           // records, see docs/protocol.md; may be empty
+	Frame         []byte                 `protobuf:"bytes,1,opt,name=frame,proto3" json:"frame,omitempty"`                                           // records, see internal/record; may be empty
 	HighWaterMark int64                  `protobuf:"zigzag64,2,opt,name=high_water_mark,json=highWaterMark,proto3" json:"high_water_mark,omitempty"` // everything up to it was sent or skipped
 	Committed     int64                  `protobuf:"zigzag64,3,opt,name=committed,proto3" json:"committed,omitempty"`                                // the log's high-water mark when this was sent
 	unknownFields protoimpl.UnknownFields

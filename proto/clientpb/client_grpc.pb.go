@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: clientpb/client.proto
 
-// The contract between clients and servers. docs/protocol.md explains it.
+// The contract between clients and servers.
 
 package clientpb
 

@@ -6,19 +6,23 @@ import (
 	"strings"
 )
 
-// tables are the ledger's, with the columns that order their rows.
-var tables = []struct{ name, key string }{
-	{"account", "account_id"},
-	{"entry", "partition_no, id"},
-	{"posting", "account_id, id"},
-	{"crossing", "origin_partition, origin_id"},
+// tables are the ledger's, and how their rows are read in order. The keys are the
+// framework's: without them a transfer that is sent again would be booked twice.
+var tables = []struct{ name, query string }{
+	{"account", "SELECT * FROM account ORDER BY account_id"},
+	{"entry", "SELECT * FROM entry ORDER BY partition_no, id"},
+	{"posting", "SELECT * FROM posting ORDER BY account_id, id"},
+	{"crossing", "SELECT * FROM crossing ORDER BY origin_partition, origin_id"},
+	{"waltz_keys", `SELECT m.partition, k.business_key, k.transaction_id
+		FROM waltz_keys k JOIN waltz_high_water_marks m ON m.number = k.number
+		ORDER BY m.name, m.version, m.partition, k.business_key`},
 }
 
 // Compare reports the first difference between the tables of two views in each
 // table, as text for people; none means that they are equal, row by row.
 func Compare(ctx context.Context, got, want Querier) (differences []string, err error) {
 	for _, t := range tables {
-		difference, err := compare(ctx, got, want, "SELECT * FROM "+t.name+" ORDER BY "+t.key)
+		difference, err := compare(ctx, got, want, t.query)
 		if err != nil {
 			return nil, fmt.Errorf("compare table %s: %w", t.name, err)
 		}

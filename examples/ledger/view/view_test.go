@@ -13,6 +13,7 @@ import (
 
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
 	"github.com/waltz-log/waltz/examples/ledger/view"
+	"github.com/waltz-log/waltz/migrations"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -22,6 +23,10 @@ func open(t testing.TB) *sql.DB {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	require.NoError(t, view.Migrate(t.Context(), db))
 	require.NoError(t, view.Migrate(t.Context(), db), "again")
+	framework, err := migrations.New(db, migrations.SQLite, migrations.Options{})
+	require.NoError(t, err)
+	_, err = framework.Up(t.Context())
+	require.NoError(t, err)
 	return db
 }
 

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"path"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -224,4 +226,14 @@ func TestSchemeRefusesWhatIsNoFolder(t *testing.T) {
 		require.ErrorContains(t, err, want, address)
 		require.ErrorIs(t, err, waltz.ErrAddress)
 	}
+}
+
+// What was taken from the operating system is given back once, also by a failed Open.
+func TestFailedOpenClosesOnce(t *testing.T) {
+	o := embedded.Options{Dir: t.TempDir()}
+	require.NoError(t, open(t, o).Close(t.Context()))
+	require.NoError(t, os.RemoveAll(filepath.Join(o.Dir, "storage")))
+	_, err := embedded.Open(t.Context(), o)
+	require.ErrorContains(t, err, "removed or rolled back")
+	require.NotErrorIs(t, err, os.ErrClosed)
 }

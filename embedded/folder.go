@@ -52,7 +52,10 @@ func openFolder(ctx context.Context, o Options) (_ *folder, err error) {
 	if f.storage, err = openStorage(ctx, o, f.cluster); err != nil {
 		return nil, err
 	}
-	return f, checkStorage(ctx, f.metadata, f.storage, f.cluster)
+	if err := checkStorage(ctx, f.metadata, f.storage, f.cluster); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // take makes the folder, unless one must be there, and locks it.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,14 +26,14 @@ func logFlags(cmd *cobra.Command) {
 }
 
 // schemes are the kinds of addresses, beside waltz://, that the commands know.
-func schemes(log *slog.Logger) []waltz.Scheme {
-	return []waltz.Scheme{embedded.NewScheme(embedded.Options{Logger: log})}
+func schemes(o embedded.Options) []waltz.Scheme {
+	return []waltz.Scheme{embedded.NewScheme(o)}
 }
 
 // checkAddress finds a mistyped scheme before anything is opened.
 func checkAddress(addr string) error {
 	known := []string{"waltz"}
-	for _, s := range schemes(nil) {
+	for _, s := range schemes(embedded.Options{}) {
 		known = append(known, s.Name)
 	}
 	name, _, found := strings.Cut(addr, "://")
@@ -52,35 +51,24 @@ func dial(cmd *cobra.Command) (*waltz.Client, error) {
 	if err := checkAddress(addr); err != nil {
 		return nil, err
 	}
-	if err := checkFolder(cmd, addr); err != nil {
-		return nil, err
-	}
 	log, err := logger(cmd)
 	if err != nil {
 		return nil, err
 	}
+	o := embedded.Options{Logger: log, Mode: embedded.OpenExisting}
+	if cmd.Annotations[creates] != "" {
+		o.Mode = embedded.OpenOrCreate
+	}
 	ctx, cancel := withTimeout(cmd)
 	defer cancel()
-	return waltz.Dial(ctx, sized(cmd, addr), waltz.WithSchemes(schemes(log)...), waltz.WithClusterKey(cmd.Flag("cluster").Value.String()), waltz.WithLogger(log))
+	return waltz.Dial(ctx, sized(cmd, addr), waltz.WithSchemes(schemes(o)...), waltz.WithClusterKey(cmd.Flag("cluster").Value.String()), waltz.WithLogger(log))
 }
 
 const creates = "waltz_creates"
 
-// mayCreate marks a command that makes a log in a folder which has none.
+// mayCreate marks a command that makes a log in a folder which has none. The others
+// only look, and make nothing where an address was mistyped.
 func mayCreate(cmd *cobra.Command) { cmd.Annotations = map[string]string{creates: "true"} }
-
-// checkFolder keeps commands that only look from making a log where the address
-// was mistyped.
-func checkFolder(cmd *cobra.Command, addr string) error {
-	u, err := url.Parse(addr)
-	if err != nil || u.Scheme != embedded.Scheme.Name || u.Host != "" || cmd.Annotations[creates] != "" {
-		return nil //nolint:nilerr // Dial says what is wrong with the address
-	}
-	if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) {
-		return &embedded.NoLogError{Dir: u.Path}
-	}
-	return nil
-}
 
 // sized adds the number of partitions that a command asks for to the address of a
 // log that is still to be made.

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -27,9 +26,13 @@ func dial(ctx context.Context, o houseOptions) (*waltz.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	node := embedded.Options{Logger: o.logger}
+	if o.mustExist {
+		node.Mode = embedded.OpenExisting
+	}
 	ctx, cancel := context.WithTimeout(ctx, dialMax)
 	defer cancel()
-	client, err := waltz.Dial(ctx, addr, waltz.WithSchemes(embedded.NewScheme(embedded.Options{Logger: o.logger})), waltz.WithLogger(o.logger))
+	client, err := waltz.Dial(ctx, addr, waltz.WithSchemes(embedded.NewScheme(node)), waltz.WithLogger(o.logger))
 	if err != nil {
 		return nil, err
 	}
@@ -52,11 +55,6 @@ func logAddress(o houseOptions) (string, error) {
 	case "file":
 	default:
 		return "", usagef("--log %q: unknown scheme: want file:///abs/dir or waltz://host:port,...", o.log)
-	}
-	if o.mustExist && u.Host == "" {
-		if _, err := os.Stat(filepath.Join(u.Path, "metadata")); err != nil {
-			return "", fmt.Errorf("there is no log in %s: %w", u.Path, err)
-		}
 	}
 	if o.partitions > 0 {
 		q := u.Query()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/txn"
 )
 
@@ -27,8 +28,14 @@ func (e *Error) Error() string {
 	if e.Last != Unknown {
 		upTo = e.Last.String()
 	}
-	return fmt.Sprintf("partition %d is damaged from transaction %d to %s: %s at %d: %s; repair the replica from the others",
+	return fmt.Sprintf("partition %d is damaged from transaction %d to %s: %s at %d: %s; restore the replica from another one or from a back-up",
 		e.Partition, e.First, upTo, e.File, e.Offset, e.Reason)
+}
+
+// Unwrap makes record.IsCorrupt true of it: above a storage it only counts that
+// asking again is no use.
+func (e *Error) Unwrap() error {
+	return &record.CorruptError{Offset: e.Offset, Reason: e.Reason}
 }
 
 // Is reports whether err is or wraps an *Error.

@@ -19,6 +19,7 @@ import (
 const benchLock waltz.LockName = "bench"
 
 func newBenchAppend() *cobra.Command {
+	var l appendLoad
 	cmd := &cobra.Command{
 		Use:   "append",
 		Short: "Measure appends: rate, latency, conflicts, flushes and CPU",
@@ -36,20 +37,20 @@ server, if that is one process of this machine.`,
 		Example: `  waltz bench append --log waltz://127.0.0.1:7171 --size 512 --inflight 1 --duration 10s --disk /var/tmp
   waltz bench append --log file:///var/tmp/waltz --inflight 256 --locks 1 --output json`,
 		Args: cobra.NoArgs,
-		RunE: runBenchAppend,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runBenchAppend(cmd, l) },
 	}
 	logFlags(cmd)
 	mayCreate(cmd)
 	f := cmd.Flags()
-	f.Int("size", 512, "bytes of data in each transaction")
-	f.Int("inflight", 1, "appends in flight")
-	f.Int("partitions", 0, "partitions to spread them over, from 0 (default: all)")
-	f.Int("locks", 0, "write locks of each transaction")
-	f.Uint64("lock-space", 1_000_000, "lock IDs of a partition to draw from")
-	f.Duration("duration", 10*time.Second, "how long to measure")
-	f.Duration("warmup", time.Second, "how long to run before that")
-	f.String("disk", os.TempDir(), "folder on the disk to measure; name the server's")
-	f.String("profile", "", "write a CPU profile of this process to the file")
+	f.IntVar(&l.size, "size", 512, "bytes of data in each transaction")
+	f.IntVar(&l.inflight, "inflight", 1, "appends in flight")
+	f.IntVar(&l.partitions, "partitions", 0, "partitions to spread them over, from 0 (default: all)")
+	f.IntVar(&l.locks, "locks", 0, "write locks of each transaction")
+	f.Uint64Var(&l.lockSpace, "lock-space", 1_000_000, "lock IDs of a partition to draw from")
+	f.DurationVar(&l.duration, "duration", 10*time.Second, "how long to measure")
+	f.DurationVar(&l.warmup, "warmup", time.Second, "how long to run before that")
+	f.StringVar(&l.disk, "disk", os.TempDir(), "folder on the disk to measure; name the server's")
+	f.StringVar(&l.profile, "profile", "", "write a CPU profile of this process to the file")
 	return cmd
 }
 
@@ -75,12 +76,11 @@ type appendFigures struct {
 	CPUMicrosPerAppended float64 `json:"cpu_us_per_tx"`
 }
 
-func runBenchAppend(cmd *cobra.Command, _ []string) error {
-	l, err := appendLoadFromFlags(cmd)
-	if err != nil {
+func runBenchAppend(cmd *cobra.Command, l appendLoad) error {
+	if err := l.check(); err != nil {
 		return err
 	}
-	return onLog(cmd, func(c *waltz.Client) error {
+	return onLog(cmd, func(c *waltz.Client) (err error) {
 		if l.partitions, err = benchPartitions(c, l.partitions); err != nil {
 			return err
 		}
@@ -92,32 +92,11 @@ func runBenchAppend(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-func appendLoadFromFlags(cmd *cobra.Command) (l appendLoad, err error) {
-	f := cmd.Flags()
-	read := func(e error) { err = errors.Join(err, e) }
-	var e error
-	l.size, e = f.GetInt("size")
-	read(e)
-	l.inflight, e = f.GetInt("inflight")
-	read(e)
-	l.partitions, e = f.GetInt("partitions")
-	read(e)
-	l.locks, e = f.GetInt("locks")
-	read(e)
-	l.lockSpace, e = f.GetUint64("lock-space")
-	read(e)
-	l.duration, e = f.GetDuration("duration")
-	read(e)
-	l.warmup, e = f.GetDuration("warmup")
-	read(e)
-	l.disk, l.profile = f.Lookup("disk").Value.String(), f.Lookup("profile").Value.String()
-	if err != nil {
-		return l, err
-	}
+func (l *appendLoad) check() error {
 	if l.size < 0 || l.inflight < 1 || l.partitions < 0 || l.locks < 0 || l.lockSpace < 1 || l.duration <= 0 || l.warmup < 0 {
-		return l, usagef("want --size, --partitions, --locks and --warmup from 0, --inflight and --lock-space from 1, --duration above 0")
+		return usagef("want --size, --partitions, --locks and --warmup from 0, --inflight and --lock-space from 1, --duration above 0")
 	}
-	return l, nil
+	return nil
 }
 
 func benchAppend(cmd *cobra.Command, c *waltz.Client, l appendLoad) (figures appendFigures, err error) {

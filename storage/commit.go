@@ -94,14 +94,11 @@ func (s *Storage) commitLoop() {
 }
 
 // take waits for something to write; nil when the storage was closed. Behind a
-// crowded batch it lets others run first: appends of several partitions come one
-// by one from as many goroutines, and those that are ready would miss this group.
-// With 64 partitions that saves a third of the syncs, and costs nothing when
-// nobody is ready.
+// crowded batch it gathers first.
 func (s *Storage) take(crowded bool) *batch {
 	for {
 		if crowded {
-			runtime.Gosched()
+			s.gather()
 		}
 		s.mu.Lock()
 		if b := s.mu.queue; len(b.steps) > 0 && s.mu.err == nil {
@@ -123,6 +120,28 @@ func (s *Storage) take(crowded bool) *batch {
 		<-s.mu.wake
 	}
 }
+
+// gather lets others run as long as that brings more to write: appends of several
+// partitions come one by one from as many goroutines, and those that are ready
+// would miss this group. It keeps the syncs of 64 partitions at about what one
+// partition needs, where taking what is there needs up to twice as many; when
+// nobody is ready it costs one look at the run queue.
+func (s *Storage) gather() {
+	for before := 0; ; {
+		runtime.Gosched()
+		s.mu.Lock()
+		now, bytes := len(s.mu.queue.steps), s.mu.queue.bytes()
+		s.mu.Unlock()
+		if now == before || bytes >= gatherBytes {
+			return
+		}
+		before = now
+	}
+}
+
+// gatherBytes is what is enough for one sync: from about here on writing the bytes
+// takes longer than the flush behind them.
+const gatherBytes = 1 << 20
 
 // crowded reports whether a batch holds messages for several replicas.
 func (b *batch) crowded() bool {

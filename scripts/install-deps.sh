@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests start by themselves: a C compiler (race detector),
-# PostgreSQL, MariaDB and ZooKeeper. Where it can't, it says what to install.
+# PostgreSQL, PgBouncer, MariaDB and ZooKeeper. Where it can't, it says what to install.
 #
 # The tests run their own instances on free ports in temporary folders, so the
 # distribution's services are never needed: whatever ran before goes on running,
@@ -9,11 +9,13 @@ set -euo pipefail
 
 need=()                                   # Debian packages to install
 have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null; }
+have_pgbouncer() { [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null; }
 have_mariadb() { command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ]; }
 have_zookeeper() { [ -f /usr/share/java/zookeeper.jar ] && command -v java >/dev/null; }
 
 command -v "${CC:-gcc}" >/dev/null || command -v cc >/dev/null || need+=(gcc libc6-dev)
 have_postgres || need+=(postgresql)
+have_pgbouncer || need+=(pgbouncer)
 have_mariadb || need+=(mariadb-server)
 have_zookeeper || need+=(zookeeper)
 [ ${#need[@]} -gt 0 ] || exit 0
@@ -25,7 +27,7 @@ fail() {
 
 command -v apt-get >/dev/null || fail \
 	"The tests need, and this system has no apt-get to install it with: ${need[*]}" \
-	"Install a C compiler, the PostgreSQL and MariaDB server programs, and ZooKeeper 3.8 with Java" \
+	"Install a C compiler, the PostgreSQL, PgBouncer and MariaDB programs, and ZooKeeper 3.8 with Java" \
 	"(zookeeper.jar in /usr/share/java), then run make test again."
 
 as_root=()
@@ -59,6 +61,7 @@ if [ -d /run/systemd/system ]; then
 	for package in "${need[@]}"; do
 		case $package in
 		postgresql) "${as_root[@]}" systemctl disable postgresql.service ;;
+		pgbouncer) "${as_root[@]}" systemctl disable pgbouncer.service ;;
 		mariadb-server) "${as_root[@]}" systemctl disable mariadb.service ;;
 		esac
 	done

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/waltz-log/waltz/internal/mutant"
+	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/storage/internal/journal"
@@ -16,10 +17,11 @@ import (
 // not called. The frame may be used again when Append returns.
 //
 // Append waits, until ctx ends, while too much is queued ([Options]). Errors:
-// [*session.RefusedError], [*DamagedError], [ErrFull], [ErrNoReplica],
-// [ErrClosed], [ErrFailed]; done gets the last two.
+// [*session.RefusedError], [*DamagedError], [*record.CorruptError],
+// [ErrWithoutData], [ErrFull], [ErrNoReplica], [ErrClosed], [ErrFailed]; done gets
+// the last two.
 func (s *Storage) Append(ctx context.Context, m session.Append, done func(session.Appended, error)) error {
-	span, err := m.Records.Check()
+	span, err := whole(m.Records)
 	if err != nil {
 		return fmt.Errorf("append to partition %d: %w", m.Partition, err)
 	}
@@ -47,6 +49,16 @@ func (s *Storage) Append(ctx context.Context, m session.Append, done func(sessio
 	}, done)
 	s.mu.queue.appends++
 	return nil
+}
+
+// whole checks a frame, and that each record is there as it was committed: one
+// without its data would be another record under the same ID (I2).
+func whole(f record.Frame) (record.Span, error) {
+	span, err := f.Check()
+	if err == nil && span.LeftOut > 0 && !mutant.On("storage-takes-frames-without-data") {
+		err = fmt.Errorf("%d of the transactions %d to %d: %w", span.LeftOut, span.First, span.Last, ErrWithoutData)
+	}
+	return span, err
 }
 
 // admit waits for room in the queue and returns a partition's replica, which

@@ -34,6 +34,9 @@ var (
 	ErrFull = session.ErrFull
 	// ErrNoReplica: the storage has no replica of the partition.
 	ErrNoReplica = errors.New("no replica of the partition")
+	// ErrWithoutData: a frame that a feed made, with the data of records left out,
+	// is not a part of the log. Nothing was changed.
+	ErrWithoutData = errors.New("records without their data can't be stored")
 	// ErrOutOfRange: the replica does not hold the records (yet).
 	ErrOutOfRange = errors.New("record is not in the log")
 )

@@ -75,6 +75,43 @@ func TestRefusals(t *testing.T) {
 	require.Equal(t, session.NotInstalled, why)
 }
 
+// A frame as a feed makes it for subscribers that want no data is refused, at the
+// start of a log, behind its records and among whole ones, and nothing is changed
+// on the disk.
+func TestFramesWithoutDataAreRefused(t *testing.T) {
+	ctx := context.Background()
+	fsys := vfs.NewMem()
+	s := open(t, small(fsys))
+	m := join(t, s, 0, 1)
+	want := m.append(3, 100)
+	pr, err := s.Open(ctx, session.Open{Session: 2})
+	require.NoError(t, err)
+	stripped := func(first txn.ID, number txn.SessionID) record.Frame {
+		f := record.Append(nil, &record.Record{ID: first, Stamp: number, Time: timeOf(3), Data: []byte("whole")}, nil)
+		return record.AppendWithoutData(f, &record.Record{ID: first + 1, Stamp: number, Time: timeOf(3), DataLen: 9})
+	}
+	syncs := fsys.Count(vfs.OpDatasync)
+	refused := func(err error) {
+		t.Helper()
+		require.ErrorIs(t, err, storage.ErrWithoutData)
+		require.ErrorContains(t, err, "1 of the transactions 3 to 4")
+	}
+	refused(s.Copy(ctx, session.Copy{Session: 2, Replica: pr.Replica, PrevID: 2, PrevStamp: 1, Records: stripped(3, 1)}))
+	require.NoError(t, s.Install(ctx, session.Install{Session: 2, Replica: pr.Replica, Last: 2}))
+	next := session.Append{Session: 2, Replica: pr.Replica, PrevID: 2, PrevStamp: 1, Records: stripped(3, 2)}
+	refused(s.Append(ctx, next, func(session.Appended, error) { t.Error("done was called") }))
+	require.Equal(t, syncs+1, fsys.Count(vfs.OpDatasync), "that of the install")
+
+	state, err := s.State(0)
+	require.NoError(t, err)
+	require.Equal(t, txn.ID(2), state.Last)
+	left := fsys.Clone()
+	require.NoError(t, s.Close())
+	s = open(t, small(left))
+	require.Equal(t, want, readAll(t, s, 0, 1<<20))
+	require.NoError(t, s.Close())
+}
+
 // Repeated messages change nothing and are answered.
 func TestRepeats(t *testing.T) {
 	ctx := context.Background()

@@ -105,7 +105,7 @@ func (s *Storage) Truncate(ctx context.Context, m session.Truncate) error {
 // Copy adds records of the chosen log that the replica is missing; durable on
 // return. The frame may be used again when Copy returns.
 func (s *Storage) Copy(ctx context.Context, m session.Copy) error {
-	span, err := m.Records.Check()
+	span, err := whole(m.Records)
 	if err != nil {
 		return fmt.Errorf("copy to partition %d: %w", m.Partition, err)
 	}

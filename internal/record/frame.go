@@ -18,6 +18,7 @@ type Span struct {
 	LastStamp   txn.SessionID
 	LastTime    txn.Timestamp
 	Records     int
+	LeftOut     int // of them, those whose data was left out
 }
 
 // Check reads a whole frame: every checksum, one partition, IDs without gaps,
@@ -46,6 +47,9 @@ func (f Frame) Check() (Span, error) {
 		}
 		s.Last, s.LastStamp, s.LastTime = r.ID, r.Stamp, r.Time
 		s.Records++
+		if r.DataLeftOut {
+			s.LeftOut++
+		}
 		off += n
 	}
 	if s.Records == 0 {

@@ -104,6 +104,17 @@ func TestFrameRules(t *testing.T) {
 	}
 }
 
+// What a feed leaves out is counted, so that who needs the data can refuse.
+func TestFrameCountsWhatWasLeftOut(t *testing.T) {
+	f := encode(record.Record{ID: 5, Data: []byte("data")}, record.Record{ID: 6})
+	for id := txn.ID(7); id < 9; id++ {
+		f = record.AppendWithoutData(f, &record.Record{ID: id, Key: []byte("key"), DataLen: 4})
+	}
+	span, err := f.Check()
+	require.NoError(t, err)
+	require.Equal(t, record.Span{First: 5, Last: 8, Records: 4, LeftOut: 2}, span)
+}
+
 // A flipped bit anywhere in a frame fails Check, and All serves nothing from
 // the damaged record on.
 func TestFrameFlippedBits(t *testing.T) {

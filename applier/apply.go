@@ -96,7 +96,7 @@ func (t *tenure[Tx, S]) poison(ctx context.Context, b *batch[Tx], p part, err er
 	if err := t.mayBury(ctx, stop); err != nil {
 		return err
 	}
-	dead := &Dead{Committed: it.c, Kind: stop.Kind, Fault: f, Text: err.Error(), Instance: t.a.o.Instance}
+	dead := &Letter{Committed: it.c, State: LetterDead, Kind: stop.Kind, Class: f.Class.String(), Code: f.Code, Text: err.Error(), Instance: t.a.o.Instance, Attempts: 1}
 	if _, err := t.commit(ctx, b, p, dead); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ var errCutOff = errors.New("cut off")
 
 // commit does one SQL transaction, again and again while the database has
 // trouble that passes. It returns at which item another error came.
-func (t *tenure[Tx, S]) commit(ctx context.Context, b *batch[Tx], p part, dead *Dead) (at int, err error) {
+func (t *tenure[Tx, S]) commit(ctx context.Context, b *batch[Tx], p part, dead *Letter) (at int, err error) {
 	if p.old == p.new {
 		return p.to, nil
 	}
@@ -186,13 +186,16 @@ func (t *tenure[Tx, S]) commit(ctx context.Context, b *batch[Tx], p part, dead *
 }
 
 // try does one SQL transaction once. It goes on for a grace when ctx ends.
-func (t *tenure[Tx, S]) try(ctx context.Context, b *batch[Tx], p part, dead *Dead) (at int, err error) {
+func (t *tenure[Tx, S]) try(ctx context.Context, b *batch[Tx], p part, dead *Letter) (at int, err error) {
 	ctx, release := graceful(ctx, t.a.o.StopGrace)
 	defer release()
 	at = unknown
 	s := &Step[Tx]{
 		Ref: t.ref, Old: p.old, New: p.new, Epoch: t.row.Epoch, Owner: t.a.o.Instance,
-		Transactions: p.to - p.from, Keys: b.keysOf(p), Dead: dead,
+		Transactions: p.to - p.from, Keys: b.keysOf(p),
+	}
+	if dead != nil {
+		s.Letters = []Letter{*dead}
 	}
 	if t.a.o.HA == Lease {
 		s.Lease = t.a.o.LeaseDuration
@@ -228,7 +231,7 @@ func graceful(ctx context.Context, grace time.Duration) (context.Context, func()
 }
 
 // committed notes that the mark has moved.
-func (t *tenure[Tx, S]) committed(p part, dead *Dead, took time.Duration) {
+func (t *tenure[Tx, S]) committed(p part, dead *Letter, took time.Duration) {
 	t.row.HighWaterMark = p.new
 	n := p.to - p.from
 	if dead != nil {

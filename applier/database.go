@@ -12,6 +12,8 @@ import (
 // snapshots are read with. All methods may be called concurrently, Apply for
 // different partitions only. Context ends are errors like any other.
 type Database[Tx, S any] interface {
+	Letters
+
 	// Load returns the rows of a view, by partition, having inserted those that are
 	// missing, with mark -1 and epoch 0, in one SQL transaction that is durable on
 	// return. If a row of the view names another log, it returns the rows as they
@@ -23,11 +25,17 @@ type Database[Tx, S any] interface {
 
 	// Apply does one step in one SQL transaction, in this order: compare-and-set of
 	// the row from Old and Epoch to New (with Lease > 0 it also extends the lease);
-	// Work with a handle on the transaction; the keys; the dead letter; COMMIT. On
+	// Work with a handle on the transaction; the keys; the letters; COMMIT. On
 	// nil the step is durable, as far as the database's settings promise it.
 	// [ErrLost]: the compare-and-set matched nothing, Work was not called, or its
 	// effects are gone. An error of class ClassUnknown: COMMIT was sent, and its
 	// outcome is not known. Any other error: nothing of the step is in the database.
+	//
+	// A step with Retried is another one: it compares Epoch only and raises it by
+	// one, leaves mark, owner, lease and meaning as they are, and deletes the letters named
+	// ([ErrLost] unless every one is there and held or asked for) before Work. So it
+	// can't be starved by a mark that moves, and whoever has an old idea of the
+	// letters is fenced.
 	//
 	// Several steps may share one SQL transaction, if an error of one does not
 	// touch the others. Where statements are sent before answers are waited for,
@@ -53,16 +61,18 @@ type Database[Tx, S any] interface {
 	// the database, if the epoch is still the same.
 	Note(ctx context.Context, r Ref, epoch int64, state, code string) error
 
-	// DeadSince counts the dead letters of a view, all partitions, that are not older than d
-	// by the database's clock.
+	// DeadSince counts the letters of a view, all partitions, that are not older than d
+	// by the database's clock, but for the held ones.
 	DeadSince(ctx context.Context, v Identity, d time.Duration) (int, error)
 
 	// Fault classifies an error that any method or handle returned, with what the
 	// database says about it; false if the database didn't make it.
 	Fault(err error) (Fault, bool)
 
-	// Close ends everything. It is called once, when nothing else is under way.
-	Close() error
+	// Failed notes that a letter that is held or asked for could not be applied: it
+	// becomes dead with the Class, Code, Text and Instance given, one more attempt,
+	// and the time of the database. It changes nothing if there is no such letter.
+	Failed(ctx context.Context, r Ref, l Letter) error
 }
 
 // Identity is what a view's rows are found by, and the log that it is made from.
@@ -85,8 +95,11 @@ type Row struct {
 	HighWaterMark waltz.ID // transactions up to it are in the view, exactly
 	Epoch         int64    // raised to fence whoever held the row
 	Owner         string   // who applied last, or has the lease
-	Dead          int      // dead letters that are neither retried nor discarded
-	FirstDead     waltz.ID // the first of them: the view is incomplete from there; -1 if none
+	Dead          int      // letters that are open: dead, asked for, or held
+	Held          int      // those of them that are held
+	FirstDead     waltz.ID // the first that is open: the view is incomplete from there; -1 if none
+	Skipped       int64    // transactions that [Skip] has passed, ever
+	Meaning       string   // what the handlers meant that applied last: see Options
 }
 
 // Step is one move of a mark, with everything that belongs to it.
@@ -97,25 +110,30 @@ type Step[Tx any] struct {
 	Owner        string
 	Lease        time.Duration // 0: none
 	Transactions int           // how many have effects
+	Skipped      int           // how many [Skip] passes
+	Meaning      string        // to be stored
 	Work         func(ctx context.Context, tx Tx) error
 	Keys         []Key       // ascending by ID; the first ID of a key wins
-	Dead         *Dead       // nil: none
+	Letters      []Letter    // ascending by ID, to be inserted; those in state dead count in the row's dead
+	Retried      []waltz.ID  // ascending: the letters that Work applies; nil in a step that moves the mark
 	Reached      func(Stage) // to be called at each stage, except nil
+}
+
+// Dead counts the letters of the step that are dead.
+func (s *Step[Tx]) Dead() int {
+	n := 0
+	for i := range s.Letters {
+		if s.Letters[i].State == LetterDead {
+			n++
+		}
+	}
+	return n
 }
 
 // Key is a business key and the transaction that carried it.
 type Key struct {
 	Key string
 	ID  waltz.ID
-}
-
-// Dead is a transaction that could not be applied.
-type Dead struct {
-	waltz.Committed
-	Kind     string
-	Fault    Fault
-	Text     string // the whole error, values and all
-	Instance string
 }
 
 // Stage is a point in the life of a step where a crash is interesting.

@@ -127,8 +127,8 @@ func (m *memory) applyLocked(ctx context.Context, s *Step[*memoryTx]) error {
 			m.state.keys[s.Partition][k.Key] = k.ID
 		}
 	}
-	if s.Dead != nil {
-		m.state.dead[s.Partition] = append(m.state.dead[s.Partition], s.Dead.ID)
+	for _, l := range s.Letters {
+		m.state.dead[s.Partition] = append(m.state.dead[s.Partition], l.ID)
 		row.Dead++
 	}
 	m.rows[s.Partition] = row
@@ -158,6 +158,18 @@ func (m *memory) Acquire(_ context.Context, r Ref, owner string, _ time.Duration
 func (m *memory) Note(context.Context, Ref, int64, string, string) error { return nil }
 
 func (m *memory) DeadSince(context.Context, Identity, time.Duration) (int, error) { return 0, nil }
+
+func (m *memory) Rows(context.Context, string) ([]Row, error) { return nil, nil }
+
+func (m *memory) List(context.Context, Ref, LetterQuery) ([]Letter, error) { return nil, nil }
+
+func (m *memory) Ask(context.Context, Ref, waltz.ID, waltz.ID, string) (int, error) { return 0, nil }
+
+func (m *memory) Discard(context.Context, Ref, waltz.ID, string, string) (bool, error) {
+	return false, nil
+}
+
+func (m *memory) Failed(context.Context, Ref, Letter) error { return nil }
 
 func (m *memory) Fault(err error) (Fault, bool) {
 	return Fault{Class: ClassData, Code: "memory"}, errors.Is(err, errMemory)

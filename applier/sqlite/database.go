@@ -53,17 +53,19 @@ func (d *database) Fault(err error) (applier.Fault, bool) { return fault(err) }
 
 // The mark is read with what an operator wants to know beside it.
 const selectRow = `
-SELECT number, partition, high_water_mark, epoch, owner, log_id, d.n, coalesce(d.first, -1)
+SELECT number, partition, high_water_mark, epoch, owner, log_id, skipped, meaning_hash, d.n, d.held, d.first
 FROM waltz_high_water_marks m, (
-	SELECT count(*) AS n, min(transaction_id) AS first FROM waltz_dead_letters
-	WHERE name = ?1 AND version = ?2 AND partition = ?3) d
+	SELECT count(*) AS n, count(CASE WHEN state = 'held' THEN 1 END) AS held, coalesce(min(transaction_id), -1) AS first
+	FROM waltz_dead_letters
+	WHERE name = ?1 AND version = ?2 AND partition = ?3 AND state <> 'discarded') d
 WHERE m.name = ?1 AND m.version = ?2 AND m.partition = ?3`
 
 // readRow finds the row of a partition.
 func readRow(s *session, v applier.Identity, p waltz.Partition) (applier.Row, error) {
 	row := applier.Row{Ref: applier.Ref{Identity: v}}
 	err := s.one(selectRow, []any{v.Name, v.Version, int(p)},
-		&row.Number, &row.Partition, &row.HighWaterMark, &row.Epoch, &row.Owner, &row.LogID, &row.Dead, &row.FirstDead)
+		&row.Number, &row.Partition, &row.HighWaterMark, &row.Epoch, &row.Owner, &row.LogID, &row.Skipped, &row.Meaning,
+		&row.Dead, &row.Held, &row.FirstDead)
 	return row, err
 }
 
@@ -71,8 +73,8 @@ const (
 	countRows = `SELECT count(*), coalesce(max(partition), -1) FROM waltz_high_water_marks WHERE name = ? AND version = ?`
 	otherLog  = `SELECT count(*) FROM waltz_high_water_marks WHERE name = ? AND version = ? AND log_id <> ?`
 	seedRow   = `
-INSERT INTO waltz_high_water_marks (name, version, partition, high_water_mark, epoch, owner, lease_until, log_id, meaning_hash, state, updated_at, applied, dead, last_error_code)
-VALUES (?, ?, ?, -1, 0, '', 0, ?, '', '', ` + now + `, 0, 0, '')
+INSERT INTO waltz_high_water_marks (name, version, partition, high_water_mark, epoch, owner, lease_until, log_id, meaning_hash, state, updated_at, applied, dead, skipped, last_error_code)
+VALUES (?, ?, ?, -1, 0, '', 0, ?, '', '', ` + now + `, 0, 0, 0, '')
 ON CONFLICT DO NOTHING`
 	// now is this database's clock, in milliseconds.
 	now = `CAST(unixepoch('subsec') * 1000 AS INTEGER)`
@@ -152,7 +154,7 @@ func (d *database) Note(ctx context.Context, r applier.Ref, epoch int64, state, 
 	})
 }
 
-const deadSince = `SELECT count(*) FROM waltz_dead_letters WHERE name = ? AND version = ? AND failed_at > ` + now + ` - ?`
+const deadSince = `SELECT count(*) FROM waltz_dead_letters WHERE name = ? AND version = ? AND state <> 'held' AND failed_at > ` + now + ` - ?`
 
 // DeadSince implements applier.Database.
 func (d *database) DeadSince(ctx context.Context, v applier.Identity, window time.Duration) (n int, err error) {

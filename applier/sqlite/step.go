@@ -13,12 +13,17 @@ import (
 const compareAndSet = `
 UPDATE waltz_high_water_marks SET
 	high_water_mark = ?1, owner = ?2, lease_until = iif(?3 > 0, ` + now + ` + ?3, 0),
-	applied = applied + ?4, dead = dead + ?5, state = 'applying', last_error_code = '', updated_at = ` + now + `
-WHERE number = ?6 AND high_water_mark = ?7 AND epoch = ?8`
+	applied = applied + ?4, dead = dead + ?5, skipped = skipped + ?6, meaning_hash = ?7,
+	state = 'applying', last_error_code = '', updated_at = ` + now + `
+WHERE number = ?8 AND high_water_mark = ?9 AND epoch = ?10`
+
+// raiseEpoch is the first statement where letters change and the mark does not:
+// whoever has an old idea of the letters is fenced.
+const raiseEpoch = `UPDATE waltz_high_water_marks SET epoch = epoch + 1, updated_at = ` + now + ` WHERE number = ? AND epoch = ?`
 
 // perform does everything of a step between BEGIN and COMMIT (I7).
 func perform(ctx context.Context, s *session, step *applier.Step[Tx]) error {
-	if err := mark(s, step); err != nil {
+	if err := begin(s, step); err != nil {
 		return err
 	}
 	if mutant.On("hwm-outside-transaction") {
@@ -45,15 +50,22 @@ func reached(step *applier.Step[Tx], at applier.Stage) {
 	}
 }
 
-func mark(s *session, step *applier.Step[Tx]) error {
-	dead := 0
-	if step.Dead != nil {
-		dead = 1
+// begin does the compare-and-set of a step, and removes the letters that it is about.
+func begin(s *session, step *applier.Step[Tx]) error {
+	if step.Retried != nil {
+		if err := expectOne(s, raiseEpoch, step.Number, step.Epoch); err != nil {
+			return err
+		}
+		return unbury(s, step)
 	}
-	n, err := s.exec(compareAndSet, nil, []any{
-		int64(step.New), step.Owner, step.Lease.Milliseconds(), step.Transactions, dead,
-		step.Number, int64(step.Old), step.Epoch,
-	})
+	return expectOne(s, compareAndSet,
+		int64(step.New), step.Owner, step.Lease.Milliseconds(), step.Transactions, step.Dead(), step.Skipped, step.Meaning,
+		step.Number, int64(step.Old), step.Epoch)
+}
+
+// expectOne runs a statement that changes one row, unless somebody was faster.
+func expectOne(s *session, query string, args ...any) error {
+	n, err := s.exec(query, nil, args)
 	if err != nil {
 		return err
 	}
@@ -97,22 +109,41 @@ func storeKeys(s *session, step *applier.Step[Tx]) error {
 	return nil
 }
 
-const insertDead = `
-INSERT INTO waltz_dead_letters (name, version, partition, transaction_id, header, kind, business_key, data, committed_at, error_class, error_code, error, instance, failed_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ` + now + `)`
+const (
+	insertLetter = `
+INSERT INTO waltz_dead_letters (name, version, partition, transaction_id, state, header, kind, business_key, view_keys, data, committed_at,
+	error_class, error_code, error, instance, failed_at, attempts, reason, changed_by)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ` + now + `, ?, '', '')`
+	deleteLetter = `
+DELETE FROM waltz_dead_letters
+WHERE name = ? AND version = ? AND partition = ? AND transaction_id = ? AND state IN ('held', 'retry')`
+)
 
 func bury(s *session, step *applier.Step[Tx]) error {
-	d := step.Dead
-	if d == nil {
-		return nil
+	for i := range step.Letters {
+		l := &step.Letters[i]
+		data := l.Data
+		if data == nil {
+			data = []byte{}
+		}
+		_, err := s.exec(insertLetter, nil, []any{
+			step.Name, step.Version, int(step.Partition), int64(l.ID), string(l.State), int(l.Header), l.Kind, l.Key, l.ViewKeys, data, l.Time.UnixMicro(),
+			l.Class, l.Code, l.Text, l.Instance, l.Attempts,
+		})
+		if err != nil {
+			return err
+		}
 	}
-	data := d.Data
-	if data == nil {
-		data = []byte{}
+	return nil
+}
+
+// unbury deletes letters that are about to be applied. One that is not there, or
+// not to be tried, was decided on by somebody else.
+func unbury(s *session, step *applier.Step[Tx]) error {
+	for _, id := range step.Retried {
+		if err := expectOne(s, deleteLetter, step.Name, step.Version, int(step.Partition), int64(id)); err != nil {
+			return err
+		}
 	}
-	_, err := s.exec(insertDead, nil, []any{
-		step.Name, step.Version, int(step.Partition), int64(d.ID), int(d.Header), d.Kind, d.Key, data, d.Time.UnixMicro(),
-		d.Fault.Class.String(), d.Fault.Code, d.Text, d.Instance,
-	})
-	return err
+	return nil
 }

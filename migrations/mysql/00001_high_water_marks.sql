@@ -13,11 +13,12 @@ CREATE TABLE IF NOT EXISTS waltz_high_water_marks (
   owner           varchar(100) NOT NULL COMMENT 'instance that applied last, or holds the lease',
   lease_until     datetime(3)  NOT NULL COMMENT 'UTC, by the clock of this database',
   log_id          varchar(100) NOT NULL COMMENT 'identity of the log that the view is made from',
-  meaning_hash    varchar(100) NOT NULL COMMENT 'of the rules of a declarative sink; empty for a Go applier',
+  meaning_hash    varchar(100) NOT NULL COMMENT 'what the rules meant that applied last; empty if nobody said',
   state           varchar(32)  NOT NULL,
   updated_at      datetime(3)  NOT NULL,
   applied         bigint       NOT NULL COMMENT 'transactions that had effects',
-  dead            bigint       NOT NULL COMMENT 'transactions that became dead letters',
+  dead            bigint       NOT NULL COMMENT 'transactions that became dead letters, ever',
+  skipped         bigint       NOT NULL COMMENT 'transactions that could not be applied and are kept nowhere',
   last_error_code varchar(64)  NOT NULL,
   UNIQUE KEY view_partition (name, version, `partition`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;

@@ -11,11 +11,12 @@ CREATE TABLE waltz_high_water_marks (
   owner           text        NOT NULL, -- instance that applied last, or holds the lease
   lease_until     timestamptz NOT NULL, -- by this database's clock
   log_id          text        NOT NULL, -- identity of the log that the view is made from
-  meaning_hash    text        NOT NULL, -- of a declarative sink's rules; '' for a Go applier
+  meaning_hash    text        NOT NULL, -- what the rules meant that applied last; '' if nobody said
   state           text        NOT NULL,
   updated_at      timestamptz NOT NULL,
   applied         bigint      NOT NULL, -- transactions that had effects
-  dead            bigint      NOT NULL, -- transactions that became dead letters
+  dead            bigint      NOT NULL, -- transactions that became dead letters, ever
+  skipped         bigint      NOT NULL, -- transactions that could not be applied and are kept nowhere
   last_error_code text        NOT NULL,
   UNIQUE (name, version, partition)
 ) WITH (fillfactor = 50); -- room for the new version of a row that changes with every batch

@@ -11,11 +11,12 @@ CREATE TABLE waltz_high_water_marks (
   owner           TEXT    NOT NULL,    -- instance that applied last, or holds the lease
   lease_until     INTEGER NOT NULL,    -- milliseconds since 1970, by this database's clock
   log_id          TEXT    NOT NULL,    -- identity of the log that the view is made from
-  meaning_hash    TEXT    NOT NULL,    -- of a declarative sink's rules; '' for a Go applier
+  meaning_hash    TEXT    NOT NULL,    -- what the rules meant that applied last; '' if nobody said
   state           TEXT    NOT NULL,
   updated_at      INTEGER NOT NULL,    -- milliseconds since 1970
   applied         INTEGER NOT NULL,    -- transactions that had effects
-  dead            INTEGER NOT NULL,    -- transactions that became dead letters
+  dead            INTEGER NOT NULL,    -- transactions that became dead letters, ever
+  skipped         INTEGER NOT NULL,    -- transactions that could not be applied and are kept nowhere
   last_error_code TEXT    NOT NULL,
   UNIQUE (name, version, partition)
 ) STRICT;

@@ -34,6 +34,7 @@ type Log struct {
 	openErr   error
 	readErr   error
 	fault     error // what a caller did wrong
+	damaged   map[txn.ID]bool
 	reads     int
 }
 
@@ -78,7 +79,9 @@ func (l *Log) Open(_ context.Context, p txn.Partition, committed func(txn.ID)) (
 		if err != nil || r.Partition != p {
 			return nil, fmt.Errorf("last record of partition %d: %w", r.Partition, err)
 		}
-		s.highStamp, s.highTime = r.Stamp, r.Time
+		if s.highStamp = r.Stamp; !l.damaged[s.high] {
+			s.highTime = r.Time
+		}
 	}
 	l.current = s
 	if l.stalled != nil {
@@ -132,6 +135,30 @@ func (l *Log) FailRead(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.readErr = err
+}
+
+// Damage makes reads of records fail as those of damaged ones do, for good.
+// Records returns them all the same, to judge by.
+func (l *Log) Damage(first, last txn.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.damaged == nil {
+		l.damaged = map[txn.ID]bool{}
+	}
+	for id := first; id <= last; id++ {
+		l.damaged[id] = true
+	}
+}
+
+// Damaged returns the last damaged record, None if there is none.
+func (l *Log) Damaged() txn.ID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := txn.None
+	for id := range l.damaged {
+		last = max(last, id)
+	}
+	return last
 }
 
 // End ends the open session, if any. Of the frames in flight the first keep
@@ -334,8 +361,11 @@ func (s *Session) Read(_ context.Context, first, last txn.ID, bytesMax int) (rec
 		l.fault = fmt.Errorf("read %d to %d of a log committed up to %d", first, last, l.committed)
 		return nil, l.fault
 	}
+	if l.damaged[first] {
+		return nil, fmt.Errorf("read %d: %w", first, &record.CorruptError{Reason: "the test damaged it"})
+	}
 	var out record.Frame
-	for id := first; id <= last && (id == first || len(out)+len(l.frames[id]) <= bytesMax); id++ {
+	for id := first; id <= last && !l.damaged[id] && (id == first || len(out)+len(l.frames[id]) <= bytesMax); id++ {
 		out = append(out, l.frames[id]...)
 	}
 	return out, nil

@@ -50,6 +50,7 @@ type Tail struct {
 	stale     int          // entries of cache.order whose frames were dropped already
 	committed txn.ID
 	open      bool
+	refusal   error // why nobody may wait for more; nil: one may
 	watchers  map[chan struct{}]struct{}
 }
 
@@ -74,8 +75,23 @@ func (t *Tail) Open(high txn.ID) {
 		// join up with the next one.
 		t.dropFrames()
 	}
-	t.committed, t.open = high, true
+	t.committed, t.open, t.refusal = high, true, nil
 	t.notifyLocked()
+}
+
+// Refuse says that the log can't be opened, and that it is no use to wait until it
+// is: subscriptions that would are ended with why, until Open.
+func (t *Tail) Refuse(why error) {
+	t.cache.mu.Lock()
+	defer t.cache.mu.Unlock()
+	t.refusal = why
+	t.notifyLocked()
+}
+
+func (t *Tail) refused() error {
+	t.cache.mu.Lock()
+	defer t.cache.mu.Unlock()
+	return t.refusal
 }
 
 // Lost says that the store session ended: what was committed stays so.

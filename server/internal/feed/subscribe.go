@@ -138,6 +138,9 @@ func (s *Subscription) read(ctx context.Context) (chunk, txn.ID, error) {
 			return c, committed, wire.Refuse(wire.OutOfRange,
 				"subscribed above high-water mark %d, but the log ends at %d: is it another log?", s.next-1, committed)
 		}
+		if err := s.tail.refused(); err != nil {
+			return c, committed, err
+		}
 		select {
 		case <-s.changed:
 		case <-ctx.Done():

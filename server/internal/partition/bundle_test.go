@@ -52,7 +52,7 @@ func start(t require.TestingT, change func(*Options)) *bundle {
 		Open: b.openSession, Tail: b.tail, Logger: slog.New(slog.DiscardHandler), Now: b.now,
 		DataBytesMax: 1 << 20, LocksMax: 100, InboxBytesMax: 1 << 20, InFlightBytesMax: 1 << 20, FrameBytesMax: 1 << 16,
 		WindowTransactions: 1 << 10, LockMarksMax: 1 << 12, SearchAttemptsMax: 100, SearchBytesMax: 1 << 20,
-		StallMax: time.Millisecond, ReopenFirst: 100 * time.Microsecond, ReopenMax: time.Millisecond,
+		StallMax: time.Millisecond, ReopenFirst: 100 * time.Microsecond, ReopenMax: time.Millisecond, ReopenDamaged: time.Millisecond,
 	}
 	if change != nil {
 		change(&o)

@@ -14,8 +14,10 @@
 //		open ⇄ stalled
 //
 //	  - opening: a store session is being opened, then the lock table and the
-//	    request-ID window are rebuilt from the end of the log. New attempts are
-//	    refused as unavailable.
+//	    request-ID window are rebuilt from the end of the log, above what of it is
+//	    damaged. New attempts are refused as unavailable; as corrupt, like reads and
+//	    feeds, from when a session could not be opened for damage. That is no state of
+//	    its own: a session is tried for all the same, once in a while.
 //	  - open: attempts are sequenced, several frames in flight at once. What is in
 //	    flight counts as committed for the checks; an answer that depends on its
 //	    fate (its own, a duplicate's, a conflict's) waits with its frame.

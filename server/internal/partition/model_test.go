@@ -32,47 +32,78 @@ func TestHistories(t *testing.T) {
 		defer b.done()
 		sub := subscribe(b)
 		defer sub.stop()
-		fresh := uint64(0)
-		t.Repeat(map[string]func(*rapid.T){
-			"append": func(t *rapid.T) {
-				var group []wire.Attempt
-				for range rapid.IntRange(1, 6).Draw(t, "group") {
-					fresh++
-					group = append(group, b.drawAttempt(t, fresh))
-				}
-				b.send(group...)
-			},
-			"resend": func(t *rapid.T) {
-				if len(b.sent) == 0 {
-					t.Skip("nothing was sent")
-				}
-				b.send(again(rapid.SampledFrom(b.sent).Draw(t, "attempt")))
-			},
-			"hold":    func(*rapid.T) { b.log.Hold(true) },
-			"release": func(*rapid.T) { b.log.Hold(false) },
-			"await": func(*rapid.T) {
-				b.log.Hold(false)
-				b.log.Stall(nil)
-				b.await()
-			},
-			"stall":     func(*rapid.T) { b.log.Stall(session.ErrFull) },
-			"make room": func(*rapid.T) { b.log.Stall(nil) },
-			"lose": func(t *rapid.T) {
-				b.lose(rapid.IntRange(-1, 3).Draw(t, "frames that survive"))
-			},
-			"clock": func(t *rapid.T) {
-				b.mu.Lock()
-				b.clock = b.clock.Add(time.Duration(rapid.IntRange(-50, 100).Draw(t, "ms")) * time.Millisecond)
-				b.mu.Unlock()
-			},
-		})
-		b.log.Hold(false)
-		b.log.Stall(nil)
-		b.ready()
-		b.await()
+		t.Repeat(b.actions())
+		b.settle()
 		b.judge()
 		sub.judge(b.records())
 	})
+}
+
+// TestHistoriesOfADamagedLog is the same with a log of which ever more can't be
+// read; a feed of it would end.
+func TestHistoriesOfADamagedLog(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := start(t, func(o *Options) { o.WindowTransactions = 1 << rapid.IntRange(3, 6).Draw(t, "window") }).ready()
+		defer b.done()
+		actions := b.actions()
+		actions["damage"] = func(t *rapid.T) {
+			high, _ := b.tail.Committed()
+			if high == txn.None {
+				t.Skip("there is nothing")
+			}
+			last := high - txn.ID(rapid.IntRange(0, min(int(high), 70)).Draw(t, "behind"))
+			b.log.Damage(max(0, last-txn.ID(rapid.IntRange(0, 9).Draw(t, "more"))), last)
+		}
+		t.Repeat(actions)
+		b.settle()
+		b.judge()
+	})
+}
+
+// actions are what may happen to a partition.
+func (b *bundle) actions() map[string]func(*rapid.T) {
+	fresh := uint64(0)
+	return map[string]func(*rapid.T){
+		"append": func(t *rapid.T) {
+			var group []wire.Attempt
+			for range rapid.IntRange(1, 6).Draw(t, "group") {
+				fresh++
+				group = append(group, b.drawAttempt(t, fresh))
+			}
+			b.send(group...)
+		},
+		"resend": func(t *rapid.T) {
+			if len(b.sent) == 0 {
+				t.Skip("nothing was sent")
+			}
+			b.send(again(rapid.SampledFrom(b.sent).Draw(t, "attempt")))
+		},
+		"hold":    func(*rapid.T) { b.log.Hold(true) },
+		"release": func(*rapid.T) { b.log.Hold(false) },
+		"await": func(*rapid.T) {
+			b.log.Hold(false)
+			b.log.Stall(nil)
+			b.await()
+		},
+		"stall":     func(*rapid.T) { b.log.Stall(session.ErrFull) },
+		"make room": func(*rapid.T) { b.log.Stall(nil) },
+		"lose": func(t *rapid.T) {
+			b.lose(rapid.IntRange(-1, 3).Draw(t, "frames that survive"))
+		},
+		"clock": func(t *rapid.T) {
+			b.mu.Lock()
+			b.clock = b.clock.Add(time.Duration(rapid.IntRange(-50, 100).Draw(t, "ms")) * time.Millisecond)
+			b.mu.Unlock()
+		},
+	}
+}
+
+// settle waits until everything is answered.
+func (b *bundle) settle() {
+	b.log.Hold(false)
+	b.log.Stall(nil)
+	b.ready()
+	b.await()
 }
 
 func (b *bundle) drawAttempt(t *rapid.T, n uint64) wire.Attempt {
@@ -134,6 +165,9 @@ func (b *bundle) judgeAnswer(log []record.Record, a wire.Attempt, got answer, co
 		require.Less(b.t, int(got.no.TransactionID), len(log))
 	case wire.MarkTooOld:
 		require.False(b.t, a.Resend)
+	case wire.Corrupt: // nobody knows
+		require.True(b.t, a.Resend, "a first sending can do with a fresh mark")
+		require.Less(b.t, a.Floor(), b.log.Damaged(), "I8: it can't be where the log is damaged")
 	case wire.Unavailable, wire.ShuttingDown, wire.StorageFull: // of a lost session, or the end; the log knows
 	default:
 		require.Fail(b.t, fmt.Sprintf("unexpected: %v", got.no))

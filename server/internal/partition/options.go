@@ -34,6 +34,7 @@ type Options struct {
 	StallMax time.Duration // of a session, before what is in flight is answered with that
 
 	ReopenFirst, ReopenMax time.Duration // back-off between attempts to open a session
+	ReopenDamaged          time.Duration // between attempts that damage makes fail
 }
 
 // Answerer takes the answers to the attempts of a client's stream. Both methods

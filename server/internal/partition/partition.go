@@ -30,7 +30,8 @@ type Partition struct {
 	once        sync.Once
 	done        chan struct{} // the owner and all its goroutines have ended
 
-	lastErr atomic.Pointer[error] // why it is not open
+	closed  atomic.Pointer[closure] // why it is not open; nil: it is being opened
+	stalled atomic.Bool             // the session is, since storages are full
 }
 
 // sessionRef is the open session, for readers.
@@ -121,20 +122,23 @@ func (p *Partition) readError(ctx context.Context, err error) error {
 	return wire.Refuse(wire.Unavailable, "read partition %d: %v", p.o.Partition, err)
 }
 
-// notOpen says why there is no session.
-func (p *Partition) notOpen() error {
-	if err := p.lastErr.Load(); err != nil {
-		return wire.Refuse(wire.Unavailable, "partition %d is not open: %v", p.o.Partition, *err)
+// notOpen says to clients why there is no session.
+func (p *Partition) notOpen() error { return p.whyNot().refusal(p.o.Partition) }
+
+func (p *Partition) whyNot() *closure {
+	if c := p.closed.Load(); c != nil {
+		return c
 	}
-	return wire.Refuse(wire.Unavailable, "partition %d is being opened", p.o.Partition)
+	return &closure{err: errOpening}
 }
 
-// Ready returns nil if the partition is open, else why it is not.
+// Ready returns nil if the partition is open, else why it is not: a
+// *[DamagedError] if that is for good.
 func (p *Partition) Ready() error {
 	if p.session.Load() != nil {
 		return nil
 	}
-	return p.notOpen()
+	return p.whyNot().cause(p.o.Partition)
 }
 
 // Close refuses new attempts, waits until what is in flight is committed, and
@@ -176,26 +180,57 @@ func (p *Partition) own() {
 	for !p.isClosing() {
 		opened := p.o.Now()
 		err := s.open(p.openCtx)
+		why := &closure{damaged: record.IsCorrupt(err)}
 		if err == nil {
 			said, err = "", s.serve()
 		}
 		if p.isClosing() {
 			return
 		}
-		p.lastErr.Store(&err)
-		p.keepOut(err)
+		why.err = err
+		p.shut(why)
 		if p.o.Now().Sub(opened) > p.o.ReopenMax { // it was of use for a while
 			wait = p.o.ReopenFirst
 		}
-		if err.Error() != said {
-			p.o.Logger.Warn("no store session, trying to open one", "partition", p.o.Partition, "error", err)
-			said = err.Error()
+		said = p.report(why, said)
+		pause := wait
+		if why.damaged {
+			pause = p.o.ReopenDamaged
 		}
-		if !p.pause(wait) {
+		if !p.pause(pause) {
 			return
 		}
 		wait = min(2*wait, p.o.ReopenMax)
 	}
+}
+
+// shut tells everybody who waits why no session could be opened, or why it ended.
+func (p *Partition) shut(why *closure) {
+	p.closed.Store(why)
+	if !why.damaged {
+		p.keepOut(refusal(p.o.Partition, why.err))
+		return
+	}
+	refusal := why.refusal(p.o.Partition)
+	p.keepOut(refusal)
+	p.o.Tail.Refuse(refusal)
+}
+
+// report logs why there is no session, unless that is what was said last, and
+// returns what was. Damage is said once, though each try's error is a bit different.
+func (p *Partition) report(why *closure, said string) string {
+	says := why.err.Error()
+	if why.damaged {
+		says = "damaged"
+	}
+	switch {
+	case says == said:
+	case why.damaged:
+		p.o.Logger.Error("partition stays closed: no store session can be opened for damage", "partition", p.o.Partition, "error", why.err)
+	default:
+		p.o.Logger.Warn("no store session, trying to open one", "partition", p.o.Partition, "error", why.err)
+	}
+	return says
 }
 
 // pause waits, and reports false if the partition is being closed.
@@ -210,4 +245,7 @@ func (p *Partition) pause(d time.Duration) bool {
 	}
 }
 
-var errClosing = errors.New("partition is being closed")
+var (
+	errClosing = errors.New("partition is being closed")
+	errOpening = errors.New("it is being opened")
+)

@@ -13,7 +13,8 @@ type Session interface {
 	// ID is the stamp of the records that the session writes.
 	ID() txn.SessionID
 	// High, HighStamp and HighTime describe the last record of the log as opened,
-	// None, 0 and 0 if it is empty. All up to it is committed.
+	// None, 0 and 0 if it is empty. All up to it is committed. HighTime is 0, too, if
+	// the record is damaged.
 	High() txn.ID
 	HighStamp() txn.SessionID
 	HighTime() txn.Timestamp
@@ -23,7 +24,8 @@ type Session interface {
 	// any more.
 	Append(ctx context.Context, frame record.Frame, last txn.ID) error
 	// Read returns committed records, whole and checked, from first on: at least
-	// one, up to last, about bytesMax bytes.
+	// one, up to last, about bytesMax bytes. Damage at first is an error of which
+	// record.IsCorrupt is true; no more is told of its extent.
 	Read(ctx context.Context, first, last txn.ID, bytesMax int) (record.Frame, error)
 	// At returns the first committed transaction at or after t, the end of the log
 	// if none is that late.

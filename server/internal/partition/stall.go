@@ -16,6 +16,7 @@ import (
 func (s *sequencer) stall(cause error) {
 	was := s.stalled
 	s.stalled = cause
+	s.p.stalled.Store(cause != nil)
 	switch {
 	case cause == nil:
 		s.patience = nil
@@ -23,7 +24,7 @@ func (s *sequencer) stall(cause error) {
 			s.p.takeIn()
 		}
 	case was == nil:
-		s.p.keepOut(cause)
+		s.p.keepOut(refusal(s.p.o.Partition, cause))
 		s.patience = time.After(s.p.o.StallMax)
 	}
 }

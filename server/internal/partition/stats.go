@@ -24,6 +24,8 @@ var LatencyBounds = [...]time.Duration{
 type Stats struct {
 	Partition txn.Partition
 	Open      bool
+	Damaged   bool          // not open, and not going to be: all that a session needs is damaged
+	Stalled   bool          // open, but nothing can be committed, since storages are full
 	Session   txn.SessionID // the open one
 
 	HighWaterMark txn.ID
@@ -38,6 +40,7 @@ type Stats struct {
 	Refused                   map[wire.Reason]uint64
 	Searches                  uint64 // resends searched for in the log
 	Opens, Losses             uint64 // of store sessions
+	DamagedTails              uint64 // sessions opened on a log whose tail is damaged
 	FedCachedBytes            uint64 // sent to subscribers from memory
 	FedReadBytes              uint64 // sent to subscribers from storages
 
@@ -49,7 +52,7 @@ type Stats struct {
 // per message.
 type counters struct {
 	sequencedN, sequencedBytes, frames, committedN, duplicates atomic.Uint64
-	searches, opens, losses, fedCached, fedRead                atomic.Uint64
+	searches, opens, losses, fedCached, fedRead, damagedTails  atomic.Uint64
 	refusals                                                   [reasonsMax]atomic.Uint64
 	latency                                                    [len(LatencyBounds) + 1]atomic.Uint64
 	latencyTotal, inFlight                                     atomic.Int64
@@ -103,12 +106,15 @@ func (p *Partition) Stats() Stats {
 		Partition: p.o.Partition, InboxBytes: p.inbox.waiting(), Subscribers: p.o.Tail.Subscribers(),
 		Committed: c.committedN.Load(), SequencedBytes: c.sequencedBytes.Load(), Frames: c.frames.Load(),
 		Duplicates: c.duplicates.Load(), Searches: c.searches.Load(), Opens: c.opens.Load(), Losses: c.losses.Load(),
+		DamagedTails:   c.damagedTails.Load(),
 		FedCachedBytes: c.fedCached.Load(), FedReadBytes: c.fedRead.Load(),
 		CommitLatencyTotal: time.Duration(c.latencyTotal.Load()), Refused: map[wire.Reason]uint64{},
 	}
 	s.HighWaterMark, s.Open = p.o.Tail.Committed()
 	if ref := p.session.Load(); ref != nil {
-		s.Session = ref.ID()
+		s.Session, s.Stalled = ref.ID(), p.stalled.Load()
+	} else {
+		s.Damaged = p.whyNot().damaged
 	}
 	s.Sequenced = c.sequencedN.Load()
 	s.InFlight = c.inFlight.Load()

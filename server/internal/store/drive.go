@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/metadata"
 )
@@ -193,7 +194,9 @@ func (s *Session) replicaFailedLocked(storage string, err error) {
 		return
 	}
 	s.c.Logger.Warn("replica failed", "storage", storage, "session", int64(s.mu.leader.Session()), "error", err)
-	s.mu.failure = fmt.Errorf("storage %s: %w", storage, err)
+	if s.mu.failure == nil || !record.IsCorrupt(err) { // damage is final, so it may not hide what passes
+		s.mu.failure = fmt.Errorf("storage %s: %w", storage, err)
+	}
 	s.unlinkLocked(storage)
 	s.performLocked(s.mu.leader.Step(session.Failed{Storage: storage, Err: err}))
 	if s.watchMajorityLocked(); s.mu.err == nil {

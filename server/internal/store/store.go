@@ -29,6 +29,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/metadata"
@@ -66,7 +67,7 @@ type Session struct {
 		isOpen   bool
 		closing  bool
 		err      error         // why it ended
-		failure  error         // the last one of a replica
+		failure  error         // the last one of a replica; of damage only if there was no other
 		moved    chan struct{} // closed and replaced when the queue shrinks, if somebody waits
 		waiters  int
 		lostFrom time.Time // since when no majority answers; zero: one does
@@ -137,13 +138,18 @@ func (s *Session) notOpened(ctx context.Context) error {
 }
 
 // readHighTime learns the last committed record's timestamp, below which the
-// next may not fall.
+// next may not fall. If the record is damaged nobody knows; that is no reason not
+// to go on behind it.
 func (s *Session) readHighTime(ctx context.Context) error {
 	high := s.High()
 	if high == txn.None {
 		return nil
 	}
 	f, err := s.Read(ctx, high, high, 1)
+	if record.IsCorrupt(err) {
+		s.c.Logger.Warn("last transaction is damaged", "session", int64(s.id), "error", err)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("read the last transaction: %w", err)
 	}
@@ -171,7 +177,7 @@ func (s *Session) HighStamp() txn.SessionID {
 	return s.mu.stamp
 }
 
-// HighTime returns the timestamp of High, 0 if there is none.
+// HighTime returns the timestamp of High, 0 if there is none or it is damaged.
 func (s *Session) HighTime() txn.Timestamp { return s.highTime }
 
 // Done is closed when the session has ended; Err tells why.

@@ -42,6 +42,8 @@ func catalogue() []metric {
 	return []metric{
 		perPartition("high_water_mark", "ID of the last committed transaction.", gauge, func(p *PartitionStats) float64 { return float64(p.HighWaterMark) }),
 		perPartition("open", "1 if the partition has a store session, 0 if not.", gauge, func(p *PartitionStats) float64 { return flag(p.Open) }),
+		perPartition("damaged", "1 if the partition stays closed, since the storages that could open it are damaged, 0 if not.", gauge, func(p *PartitionStats) float64 { return flag(p.Damaged) }),
+		perPartition("stalled", "1 if the partition refuses appends, since its storages are full, 0 if not.", gauge, func(p *PartitionStats) float64 { return flag(p.Stalled) }),
 		perPartition("session", "ID of the open store session.", gauge, func(p *PartitionStats) float64 { return float64(p.Session) }),
 		perPartition("in_flight_transactions", "Transactions sequenced and not committed yet.", gauge, func(p *PartitionStats) float64 { return float64(p.InFlight) }),
 		perPartition("inbox_bytes", "Transactions that wait to be sequenced, in bytes.", gauge, func(p *PartitionStats) float64 { return float64(p.InboxBytes) }),
@@ -54,6 +56,7 @@ func catalogue() []metric {
 		perPartition("log_searches_total", "Resends older than the request window, searched for in the log.", counter, func(p *PartitionStats) float64 { return float64(p.Searches) }),
 		perPartition("sessions_opened_total", "Store sessions opened.", counter, func(p *PartitionStats) float64 { return float64(p.Opens) }),
 		perPartition("sessions_lost_total", "Store sessions that ended while the partition was in service.", counter, func(p *PartitionStats) float64 { return float64(p.Losses) }),
+		perPartition("damaged_tails_total", "Store sessions opened on a log whose last transactions are damaged: locks and requests are remembered above the damage only.", counter, func(p *PartitionStats) float64 { return float64(p.DamagedTails) }),
 		perPartition("fed_cached_bytes_total", "Bytes fed to subscribers from memory, before filters.", counter, func(p *PartitionStats) float64 { return float64(p.FedCachedBytes) }),
 		perPartition("fed_read_bytes_total", "Bytes fed to subscribers from storages, before filters.", counter, func(p *PartitionStats) float64 { return float64(p.FedReadBytes) }),
 		{

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/waltz-log/waltz/internal/record"
+	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/wire"
 	"github.com/waltz-log/waltz/proto/clientpb"
@@ -196,6 +198,57 @@ func TestHealth(t *testing.T) {
 	b.logs[1].FailOpen(nil)
 	b.ready()
 	require.Equal(t, healthpb.HealthCheckResponse_SERVING, check())
+}
+
+// TestDamagedPartition: one that stays closed for damage says so, and takes
+// nothing from the others.
+func TestDamagedPartition(t *testing.T) {
+	b := start(t, 2, nil).ready()
+	h := &health{server: b.Server}
+	status := func() healthpb.HealthCheckResponse_ServingStatus {
+		m, err := h.Check(b.ctx, nil)
+		require.NoError(t, err)
+		return m.GetStatus()
+	}
+	why := &record.CorruptError{Reason: "checksum"}
+	b.logs[1].FailOpen(fmt.Errorf("storage s1: %w", why))
+	b.logs[1].End(0, nil)
+	require.Eventually(t, func() bool { return b.Ready(b.ctx) != nil }, waitMax, tick)
+	var closed *DamagedError
+	require.ErrorAs(t, b.Ready(b.ctx), &closed)
+	require.Equal(t, []txn.Partition{1}, closed.Partitions)
+	require.ErrorIs(t, closed, why)
+	require.Equal(t, healthpb.HealthCheckResponse_SERVING, status())
+	require.Equal(t, []bool{false, true}, []bool{b.Stats().Partitions[0].Damaged, b.Stats().Partitions[1].Damaged})
+
+	s := b.stream()
+	_, no := s.append(tx(1, 1))
+	require.Equal(t, clientpb.Reason_REASON_CORRUPT, no.GetReason())
+	_, no = s.append(tx(0, 1))
+	require.Nil(t, no)
+	_, err := b.client.HighWaterMark(b.ctx, &clientpb.HighWaterMarkRequest{Partition: 1})
+	requireReason(t, err, wire.Corrupt)
+	feed, err := b.client.Subscribe(b.ctx, &clientpb.SubscribeRequest{Partition: 1, HighWaterMark: -1})
+	require.NoError(t, err)
+	_, err = feed.Recv()
+	requireReason(t, err, wire.Corrupt)
+
+	b.logs[0].FailOpen(why)
+	b.logs[0].End(0, nil)
+	require.Eventually(t, func() bool { return status() == healthpb.HealthCheckResponse_NOT_SERVING }, waitMax, tick)
+	require.Eventually(t, func() bool { return errors.As(b.Ready(b.ctx), &closed) && len(closed.Partitions) == 2 }, waitMax, tick)
+	require.Equal(t, healthpb.HealthCheckResponse_NOT_SERVING, status(), "there is nothing to serve")
+}
+
+// TestStalledMetric: a partition whose storages are full is open, and says so.
+func TestStalledMetric(t *testing.T) {
+	b := start(t, 1, nil).ready()
+	stalled := func() bool { return b.Stats().Partitions[0].Stalled }
+	require.False(t, stalled())
+	b.logs[0].Stall(session.ErrFull)
+	require.Eventually(t, stalled, waitMax, tick)
+	b.logs[0].Stall(nil)
+	require.Eventually(t, func() bool { return !stalled() }, waitMax, tick)
 }
 
 // TestMetrics: the collector is a good one, and exports what the catalogue says.

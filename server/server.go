@@ -90,7 +90,7 @@ func (s *Server) partitionOptions(p txn.Partition, tail *feed.Tail) partition.Op
 		InboxBytesMax: s.o.InboxBytesMax, InFlightBytesMax: s.o.InFlightBytesMax, FrameBytesMax: s.o.FrameBytesMax,
 		WindowTransactions: windowTransactions, LockMarksMax: s.o.LockMarksMax,
 		SearchAttemptsMax: searchAttemptsMax, SearchBytesMax: s.o.InboxBytesMax,
-		StallMax: stallMax, ReopenFirst: s.o.ReopenFirst, ReopenMax: s.o.ReopenMax,
+		StallMax: stallMax, ReopenFirst: s.o.ReopenFirst, ReopenMax: s.o.ReopenMax, ReopenDamaged: max(reopenDamaged, s.o.ReopenMax),
 	}
 }
 
@@ -102,18 +102,23 @@ const searchAttemptsMax = 1 << 12
 // before their clients hear of it.
 const stallMax = 500 * time.Millisecond
 
+// reopenDamaged is how often a session is tried for that damage kept from being
+// opened. Each try claims a number in the metadata; storages are not restored that
+// often.
+const reopenDamaged = 30 * time.Second
+
 // readyPoll is how often Ready looks.
 const readyPoll = 2 * time.Millisecond
 
-// Ready returns when every partition is open, or with the reasons why not when
-// ctx ends.
+// Ready returns nil when every partition is open, a *[DamagedError] when every
+// other one is, and when ctx ends why they are not.
 func (s *Server) Ready(ctx context.Context) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
 	for {
 		err := s.notReady()
-		if err == nil {
-			return nil
+		if _, damaged := errors.AsType[*DamagedError](err); err == nil || damaged {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -125,19 +130,35 @@ func (s *Server) Ready(ctx context.Context) error {
 	}
 }
 
-// notReady returns why the first partition that is not open is not.
+// notReady returns why the first partition that is not open, and may yet be, is
+// not; if there is none, a *DamagedError of those that stay closed.
 func (s *Server) notReady() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if !s.mu.started || s.mu.stopped {
 		return errors.New("server is not running")
 	}
-	for _, p := range s.mu.partitions {
-		if err := p.Ready(); err != nil {
+	var closed DamagedError
+	for i, p := range s.mu.partitions {
+		err := p.Ready()
+		if _, damaged := errors.AsType[*partition.DamagedError](err); err != nil && !damaged {
 			return err
 		}
+		if err != nil {
+			closed.Partitions, closed.Errs = append(closed.Partitions, txn.Partition(i)), append(closed.Errs, err)
+		}
 	}
-	return nil
+	if len(closed.Partitions) == 0 {
+		return nil
+	}
+	return &closed
+}
+
+// serving reports whether all that can be served is, and that is something.
+func (s *Server) serving() bool {
+	err := s.notReady()
+	closed, damaged := errors.AsType[*DamagedError](err)
+	return err == nil || damaged && len(closed.Partitions) < s.o.Partitions
 }
 
 // Stop refuses new transactions, waits until what is in flight is committed and

@@ -63,7 +63,9 @@ func (s *service) of(clusterKey string, p int32) (*partition.Partition, error) {
 }
 
 // health answers load balancers and supervisors: serving means that every
-// partition is open. Watch is left out; clients take that for healthy.
+// partition is open, but for those that damage keeps closed, of which metrics
+// tell: the others need clients, and a restart mends nothing. Watch is left out;
+// clients take that for healthy.
 type health struct {
 	healthpb.UnimplementedHealthServer
 	server *Server
@@ -72,7 +74,7 @@ type health struct {
 // Check implements gRPC's health protocol.
 func (h *health) Check(context.Context, *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	status := healthpb.HealthCheckResponse_SERVING
-	if h.server.notReady() != nil {
+	if !h.server.serving() {
 		status = healthpb.HealthCheckResponse_NOT_SERVING
 	}
 	return &healthpb.HealthCheckResponse{Status: status}, nil

@@ -44,20 +44,21 @@ func openStorage(ctx context.Context, o Options, c metadata.Cluster) (*storage.S
 }
 
 // checkStorage reports a storage that is not the one that the metadata
-// remembers. The sessions would refuse it too, later and again and again.
-func checkStorage(ctx context.Context, m metadata.Store, s *storage.Storage, c metadata.Cluster) error {
-	for p := range c.Partitions {
-		state, _, err := metadata.LoadPartition(ctx, m, txn.Partition(p))
-		if err != nil {
-			return err
+// remembers. The sessions would refuse it too, later and again and again. What a
+// storage says of a replica that it has closed for damage proves nothing; it
+// takes no session.
+func checkStorage(ctx context.Context, m metadata.Store, s *storage.Storage) error {
+	for _, replica := range s.Replicas() {
+		if replica.Closed != nil {
+			continue
 		}
-		replica, err := s.State(txn.Partition(p))
+		state, _, err := metadata.LoadPartition(ctx, m, replica.Partition)
 		if err != nil {
 			return err
 		}
 		member, ok := state.Member(storageName)
-		if ok && (replica.Replica.Incarnation != member.Incarnation || replica.Installed < member.Installed) {
-			return &LostError{Partition: txn.Partition(p)}
+		if ok && (replica.Promise.Replica.Incarnation != member.Incarnation || replica.Promise.Installed < member.Installed) {
+			return &LostError{Partition: replica.Partition}
 		}
 	}
 	return nil

@@ -52,7 +52,7 @@ func openFolder(ctx context.Context, o Options) (_ *folder, err error) {
 	if f.storage, err = openStorage(ctx, o, f.cluster); err != nil {
 		return nil, err
 	}
-	if err := checkStorage(ctx, f.metadata, f.storage, f.cluster); err != nil {
+	if err := checkStorage(ctx, f.metadata, f.storage); err != nil {
 		return nil, err
 	}
 	return f, nil

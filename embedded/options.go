@@ -35,7 +35,7 @@ type Options struct {
 	Listen      string          // TCP address to serve other processes on, port 0 picks one; default: none
 	Server      server.Options  // limits of the server; identity, metadata and replicas are filled in
 	Storage     storage.Options // limits of the storage; folder, file system and cluster key are filled in
-	ReadyMax    time.Duration   // how long Open waits for all partitions; default 30 s
+	ReadyMax    time.Duration   // how long Open waits for all partitions, but for damaged ones; default 30 s
 	Logger      *slog.Logger    // default: none
 }
 

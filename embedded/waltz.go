@@ -29,6 +29,7 @@ type Waltz struct {
 	memory  *memnet.Listener
 	tcp     net.Listener // nil: none
 	serving sync.WaitGroup
+	damaged *server.DamagedError // partitions that Open found to stay closed; nil: none
 
 	closing   sync.Once
 	closeErr  error
@@ -40,7 +41,9 @@ type Waltz struct {
 
 // Open starts a node on a folder and returns when all its partitions can be
 // appended to, or with what is in the way: *[LockedError], *[PartitionsError],
-// *[NoLogError], *[LogExistsError], *[LostError], or damage. ctx bounds Open only.
+// *[NoLogError], *[LogExistsError], *[LostError], or a *[server.DamagedError] if
+// damage keeps every partition closed. If it keeps some closed, [Waltz.Damaged]
+// tells which, and the others are served. ctx bounds Open only.
 func Open(ctx context.Context, o Options) (*Waltz, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -79,11 +82,17 @@ func (w *Waltz) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// ready waits until all partitions are open, or the storage has failed.
+// ready waits until all partitions are open, but for those that damage keeps
+// closed, or the storage has failed. It is an error if there are no others.
 func (w *Waltz) ready(ctx context.Context) error {
 	ctx, cancel := w.untilFailed(ctx)
 	defer cancel()
-	if err := w.server.Ready(ctx); err != nil {
+	err := w.server.Ready(ctx)
+	if d, damaged := errors.AsType[*server.DamagedError](err); damaged && len(d.Partitions) < w.cluster.Partitions {
+		w.damaged, err = d, nil
+		w.o.Logger.Error("damaged partitions stay closed, the others are served", "dir", w.o.Dir, "closed", d.Partitions, "of", w.cluster.Partitions)
+	}
+	if err != nil {
 		return errors.Join(err, w.folder.storage.Err())
 	}
 	return nil
@@ -182,6 +191,10 @@ func (w *Waltz) Addr() net.Addr {
 
 // Cluster returns the identity of the log.
 func (w *Waltz) Cluster() metadata.Cluster { return w.cluster }
+
+// Damaged returns which partitions Open found to stay closed for damage, and why;
+// nil if all were opened.
+func (w *Waltz) Damaged() *server.DamagedError { return w.damaged }
 
 // Server returns the server, for its statistics and metrics.
 func (w *Waltz) Server() *server.Server { return w.server }

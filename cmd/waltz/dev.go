@@ -25,6 +25,9 @@ func newDev() *cobra.Command {
 		Long: `Serve a log with one storage and local metadata from one process. It is durable,
 and survives kill -9. One line on stdout tells that it is ready, and where.
 
+A partition that damage keeps closed is named, and refused as damaged; the others
+are served.
+
 SIGTERM and SIGINT drain it: what was taken is answered, then it ends with exit
 code 0. When the disk fails it ends with 1: start it again, and recovery finds out
 what is there.`,
@@ -50,6 +53,7 @@ type ready struct {
 	ClusterKey string `json:"cluster_key"`
 	Dir        string `json:"dir"`
 	Metrics    string `json:"metrics,omitempty"`
+	Damaged    []int  `json:"damaged_partitions,omitempty"` // those that stay closed
 }
 
 func runDev(cmd *cobra.Command, _ []string) (err error) {
@@ -67,7 +71,8 @@ func runDev(cmd *cobra.Command, _ []string) (err error) {
 		return err
 	}
 	defer stop()
-	if err := printReady(cmd, ready{"waltz://" + w.Addr().String(), w.Cluster().Partitions, w.Cluster().Key, o.Dir, metrics}); err != nil {
+	r := ready{"waltz://" + w.Addr().String(), w.Cluster().Partitions, w.Cluster().Key, o.Dir, metrics, damaged(w)}
+	if err := printReady(cmd, r); err != nil {
 		return err
 	}
 	select {
@@ -76,6 +81,16 @@ func runDev(cmd *cobra.Command, _ []string) (err error) {
 	case <-w.Done():
 		return w.Err()
 	}
+}
+
+// damaged lists the partitions that stay closed.
+func damaged(w *embedded.Waltz) (partitions []int) {
+	if d := w.Damaged(); d != nil {
+		for _, p := range d.Partitions {
+			partitions = append(partitions, int(p))
+		}
+	}
+	return partitions
 }
 
 func devOptions(cmd *cobra.Command) (o embedded.Options, err error) {
@@ -116,7 +131,11 @@ func printReady(cmd *cobra.Command, r ready) error {
 	if f == "json" {
 		return printObject(cmd, r)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving %s: %d partitions in %s\n", r.Address, r.Partitions, r.Dir)
+	closed := ""
+	if len(r.Damaged) > 0 {
+		closed = fmt.Sprintf(", of which damage keeps closed %v", r.Damaged)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving %s: %d partitions in %s%s\n", r.Address, r.Partitions, r.Dir, closed)
 	return err
 }
 

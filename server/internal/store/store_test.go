@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -281,6 +282,21 @@ func TestStorageThatFailsAtOpeningIsReported(t *testing.T) {
 	c.storages["s1"].down = errBroke
 	_, err := store.Open(t.Context(), c.config)
 	require.ErrorIs(t, err, errBroke)
+}
+
+// Damage is told as what keeps a session from being opened only if nothing that
+// passes does, since it is taken for final.
+func TestDamageIsToldIfItIsTheOnlyReason(t *testing.T) {
+	lost := fmt.Errorf("segment 1: %w", &record.CorruptError{Reason: "checksum"})
+	for _, other := range []error{errBroke, lost} {
+		c := newCluster(t, 3)
+		c.config.LostMax = 20 * time.Millisecond
+		c.storages["s1"].down, c.storages["s2"].down = lost, other
+		_, err := store.Open(t.Context(), c.config)
+		require.ErrorIs(t, err, store.ErrNoMajority)
+		require.ErrorIs(t, err, other)
+		require.Equal(t, errors.Is(other, lost), record.IsCorrupt(err))
+	}
 }
 
 // A minority may go and come back without a pause, and holds everything in the

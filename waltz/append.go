@@ -47,8 +47,10 @@ func newRequestID() (id RequestID) {
 //   - [ErrTooLarge], [ErrTooManyLocks], [ErrInvalid], [ErrNoPartition],
 //     [ErrOtherCluster], [ErrClosed]: refused; the call was wrong. Nothing was
 //     written.
+//   - [ErrCorrupt]: the partition is closed for damage. Nothing was written.
 //   - [*UnknownError]: ctx ended, or the client was closed, before the answer
-//     could be had. [Client.Resolve] finds out.
+//     could be had. [Client.Resolve] finds out. Or it wraps [ErrCorrupt]: it was sent
+//     before, and the log is damaged where it may have been committed.
 //   - any other error: ctx ended before anything could have been committed; it
 //     wraps ctx's error.
 //

@@ -2,6 +2,7 @@ package waltz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/waltz-log/waltz/waltz/internal/monitor"
@@ -29,6 +30,9 @@ func (c *Client) finish(a *attempt) (ID, error) {
 		return c.giveUp(a, ErrClosed)
 	}
 	id, err := outcome(a.Partition, a.Outcome)
+	if a.Unsure && errors.Is(err, ErrCorrupt) { // says nothing of the sendings before it (I8)
+		return None, unknownOutcome(a, err)
+	}
 	c.recycle(a)
 	return id, err
 }
@@ -57,11 +61,16 @@ func (c *Client) giveUp(a *attempt, cause error) (ID, error) {
 	if !unsure {
 		return None, notCommitted(a.Partition, cause, trouble)
 	}
+	return None, unknownOutcome(a, withTrouble(cause, trouble))
+}
+
+// unknownOutcome ends a call whose transaction may have been committed.
+func unknownOutcome(a *attempt, err error) error {
 	if a.turn == nil {
 		a.turn = make(chan struct{}, 1)
 		a.turn <- struct{}{}
 	}
-	return None, &UnknownError{Partition: a.Partition, RequestID: a.request, Err: withTrouble(cause, trouble), attempt: a}
+	return &UnknownError{Partition: a.Partition, RequestID: a.request, Err: err, attempt: a}
 }
 
 // troubleLocked tells what kept an attempt from its answer, if anything did.

@@ -52,7 +52,8 @@ func (e *StaleError) Error() string {
 // UnknownError says that the caller's context ended before the fate of an
 // append was known: it may have been committed, may yet be, or never will be.
 // [Client.Resolve] finds out. It wraps the context's error and the last trouble
-// on the way to the server, if any.
+// on the way to the server, if any; or [ErrCorrupt], if the log is damaged where
+// the transaction may have been committed before.
 type UnknownError struct {
 	Partition Partition
 	RequestID RequestID

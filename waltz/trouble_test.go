@@ -111,6 +111,34 @@ func TestResolveSendsAgainAfterABreak(t *testing.T) {
 	require.True(t, f.seen()[1].Transactions[0].Resend)
 }
 
+// A log that is damaged where a resend may have been committed does not say that
+// it was not (I8). Of a first sending it does.
+func TestDamageLeavesAResendUnknown(t *testing.T) {
+	for _, before := range []int{0, 1} {
+		log := newFakeLog(1)
+		f := log.start(t)
+		left := before
+		f.set(func(f *fake) {
+			f.onAppend = func(*clientpb.Transaction) *clientpb.Refused {
+				if left--; left >= 0 {
+					return &clientpb.Refused{Reason: clientpb.Reason_REASON_UNAVAILABLE}
+				}
+				return &clientpb.Refused{Reason: clientpb.Reason_REASON_CORRUPT}
+			}
+		})
+		c := dial(t, f.addr)
+		_, err := c.Append(testContext(t), 0, Transaction{HighWaterMark: None})
+		require.ErrorIs(t, err, ErrCorrupt)
+		var unknown *UnknownError
+		require.Equal(t, before > 0, errors.As(err, &unknown))
+		if before > 0 {
+			_, err = c.Resolve(testContext(t), unknown)
+			require.ErrorAs(t, err, &unknown)
+			require.ErrorIs(t, err, ErrCorrupt)
+		}
+	}
+}
+
 func TestRefusalsForNowAreWaitedOut(t *testing.T) {
 	for _, reason := range []clientpb.Reason{
 		clientpb.Reason_REASON_NOT_OWNER, clientpb.Reason_REASON_UNAVAILABLE,

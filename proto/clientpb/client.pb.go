@@ -45,7 +45,7 @@ const (
 	// sent_high_water_mark and resend = false. Happens to the first append of a
 	// client that never asked for the high-water mark of a long log.
 	Reason_REASON_MARK_TOO_OLD Reason = 12
-	Reason_REASON_CORRUPT      Reason = 13 // reads only: the log is damaged there
+	Reason_REASON_CORRUPT      Reason = 13 // the log is damaged there; to a resend: it may have been committed there
 	Reason_REASON_OUT_OF_RANGE Reason = 14 // reads only: beyond the log's high-water mark
 )
 

@@ -45,7 +45,7 @@ func (t *tenure[Tx, S]) apply(ctx context.Context, b *batch[Tx], p part, blames 
 
 // divisible reports an error that belongs to one of the transactions.
 func (t *tenure[Tx, S]) divisible(err error) bool {
-	if errors.Is(err, ErrLost) || errors.Is(err, errCutOff) {
+	if errors.Is(err, ErrLost) || errors.Is(err, errCutOff) || errors.Is(err, ErrImplicitCommit) {
 		return false
 	}
 	return !fault(err, t.a.db.Fault).Class.Transient()

@@ -157,7 +157,7 @@ func printStatement(c *cobra.Command, url string, a ledger.Account) error {
 	}
 	defer db.Close()
 	lines := []statementLine{}
-	err = view.Statement(c.Context(), view.FromDB(db), a, func(l view.Line) error {
+	err = view.Statement(c.Context(), view.FromDB(db), a, view.WholeStatement(), func(l view.Line) error {
 		lines = append(lines, statementLine{int64(l.ID), string(l.BookedOn), string(l.Kind), l.Type, int64(l.Counterparty), l.AmountMinor, l.BalanceMinor, l.Status})
 		return nil
 	})

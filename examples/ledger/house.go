@@ -38,6 +38,8 @@ type houseOptions struct {
 	mustExist  bool   // the log is not to be created
 	logger     *slog.Logger
 	runner     txcontext.Options
+
+	clientHooks waltz.Hooks
 }
 
 // openHouse connects to the log, migrates the tables and opens the view. Nothing

@@ -2,6 +2,7 @@ package view
 
 import (
 	"context"
+	"math"
 
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
 	"github.com/waltz-log/waltz/waltz"
@@ -48,9 +49,21 @@ type Line struct {
 	Status       string // of a transfer that left for another partition
 }
 
-// Statement calls f for each posting of an account, in the order of the log.
-func Statement(ctx context.Context, q Querier, a ledger.Account, f func(Line) error) error {
-	balance := int64(0)
+// Page is a part of a statement: at most so many lines after a transaction, at which
+// the balance was this.
+type Page struct {
+	After        waltz.ID
+	BalanceMinor int64
+	Lines        int
+}
+
+// WholeStatement is the page that has every line.
+func WholeStatement() Page { return Page{After: waltz.None, Lines: math.MaxInt32} }
+
+// Statement calls f for each posting of an account that is on a page, in the order
+// of the log.
+func Statement(ctx context.Context, q Querier, a ledger.Account, p Page, f func(Line) error) error {
+	balance := p.BalanceMinor
 	return wrap(each(ctx, q, func(rows Rows) error {
 		var l Line
 		if err := rows.Scan(&l.ID, &l.BookedOn, &l.Kind, &l.Type, &l.Counterparty, &l.AmountMinor, &l.Status); err != nil {
@@ -61,10 +74,10 @@ func Statement(ctx context.Context, q Querier, a ledger.Account, f func(Line) er
 		return f(l)
 	}, `SELECT p.id, p.booked_on, e.kind, e.type,
     CASE WHEN e.from_account = p.account_id THEN e.to_account ELSE e.from_account END, p.amount_minor,
-    CASE WHEN c.sent IS NULL THEN '' WHEN c.credited = 1 THEN 'credited' WHEN c.returned = 1 THEN 'returned' WHEN c.refused = 1 THEN 'refused' ELSE 'pending' END
+    CASE WHEN c.sent IS NULL THEN '' ELSE `+crossingStatus+` END
 FROM account a
 JOIN posting p ON p.account_id = a.account_id
 JOIN entry e ON e.partition_no = a.partition_no AND e.id = p.id
 LEFT JOIN crossing c ON e.kind = 'TRANSFER_OUT' AND c.origin_partition = e.partition_no AND c.origin_id = e.id
-WHERE a.account_id = ? ORDER BY p.id`, int64(a)), "read statement of account %d", a)
+WHERE a.account_id = ? AND p.id > ? ORDER BY p.id LIMIT ?`, int64(a), int64(p.After), p.Lines), "read statement of account %d", a)
 }

@@ -26,9 +26,10 @@ func (b Books) Standing(ctx context.Context, a ledger.Account) (s ledger.Standin
 
 const (
 	selectCrossing = `SELECT origin_partition, origin_id, from_account, to_account, amount_minor, booked_on, type,
-    CASE WHEN credited = 1 THEN 'credited' WHEN returned = 1 THEN 'returned' WHEN refused = 1 THEN 'refused' ELSE 'pending' END, reason
-FROM crossing WHERE `
-	isPending = `sent = 1 AND credited = 0 AND returned = 0`
+    ` + crossingStatus + `, reason
+FROM crossing c WHERE `
+	crossingStatus = `CASE WHEN c.credited = 1 THEN 'credited' WHEN c.returned = 1 THEN 'returned' WHEN c.refused = 1 THEN 'refused' ELSE 'pending' END`
+	isPending      = `sent = 1 AND credited = 0 AND returned = 0`
 )
 
 // Crossing implements ledger.Books.

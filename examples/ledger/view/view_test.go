@@ -91,7 +91,7 @@ func TestStatement(t *testing.T) {
 		record(0, 0, movement(ledger.KindTransfer, -1, 4, 100, -1, 4)),
 		record(0, 1, movement(ledger.KindOut, 4, 3, 30, 4, -2)))
 	var lines []view.Line
-	require.NoError(t, view.Statement(t.Context(), view.FromDB(db), 4, func(l view.Line) error { lines = append(lines, l); return nil }))
+	require.NoError(t, view.Statement(t.Context(), view.FromDB(db), 4, view.WholeStatement(), func(l view.Line) error { lines = append(lines, l); return nil }))
 	require.Equal(t, []view.Line{
 		{ID: 0, BookedOn: "2026-01-02", Kind: ledger.KindTransfer, Type: "T", Counterparty: -1, AmountMinor: 100, BalanceMinor: 100},
 		{ID: 1, BookedOn: "2026-01-02", Kind: ledger.KindOut, Type: "T", Counterparty: 3, AmountMinor: -30, BalanceMinor: 70, Status: "pending"},

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waltz-log/waltz/applier"
+	"github.com/waltz-log/waltz/applier/sqlite"
+	"github.com/waltz-log/waltz/examples/ledger/api"
+	"github.com/waltz-log/waltz/examples/ledger/ledger"
+	"github.com/waltz-log/waltz/examples/ledger/view"
+	"github.com/waltz-log/waltz/migrations"
+	"github.com/waltz-log/waltz/txcontext"
+	"github.com/waltz-log/waltz/waltz"
+)
+
+// desk is where the API finds the house.
+type desk struct{ *house }
+
+var _ api.Ledger = (*desk)(nil)
+
+func (d *desk) Partitions() int { return d.client.Partitions() }
+
+func (d *desk) PartitionOf(a ledger.Account) waltz.Partition { return d.ledger.PartitionOf(a) }
+
+func (d *desk) Open(ctx context.Context, a ledger.Account, depositMinor int64, on ledger.Date, opts ...txcontext.Option) (txcontext.Result, error) {
+	return d.ledger.Open(ctx, a, depositMinor, on, opts...)
+}
+
+func (d *desk) Transfer(ctx context.Context, o ledger.Order, opts ...txcontext.Option) (txcontext.Result, error) {
+	return d.ledger.Transfer(ctx, o, opts...)
+}
+
+func (d *desk) WaitFor(ctx context.Context, p waltz.Partition, id waltz.ID) error {
+	return d.view.WaitFor(ctx, p, id)
+}
+
+func (d *desk) Read(ctx context.Context, p waltz.Partition, read func(context.Context, view.Querier, waltz.ID) error) error {
+	return d.view.Snapshot(ctx, p, func(ctx context.Context, s sqlite.Snapshot, mark waltz.ID) error {
+		return read(ctx, ask(s), mark)
+	})
+}
+
+func (d *desk) Passes(err error) bool {
+	f, is := d.view.Database().Fault(err)
+	return is && f.Class.Transient()
+}
+
+func (d *desk) Ready(ctx context.Context) map[string]error {
+	return map[string]error{"migrations": d.migrated(ctx), "applier": d.applying(), "log": d.reachable(ctx)}
+}
+
+func (d *desk) migrated(ctx context.Context) error {
+	framework, err := migrations.New(d.db, migrations.SQLite, migrations.Options{})
+	if err != nil {
+		return err
+	}
+	if err := framework.Check(ctx); err != nil {
+		return err
+	}
+	pending, err := view.HasPending(ctx, d.db)
+	if err == nil && pending {
+		err = errors.New("the ledger's own migrations are pending")
+	}
+	return err
+}
+
+// applying tells of partitions that are not followed.
+func (d *desk) applying() error {
+	var errs []error
+	for _, s := range d.view.Status() {
+		if s.State == applier.StateIdle || s.State == applier.StateRetrying || s.State == applier.StateStopped {
+			errs = append(errs, fmt.Errorf("partition %d is %s since %s %s", s.Partition, s.State, s.Since.UTC().Format(time.RFC3339), s.Fault.Code))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (d *desk) reachable(ctx context.Context) error {
+	for p := range waltz.Partition(d.client.Partitions()) {
+		if _, err := d.client.HighWaterMark(ctx, p); err != nil {
+			return fmt.Errorf("partition %d: %w", p, err)
+		}
+	}
+	return nil
+}

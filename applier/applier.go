@@ -53,10 +53,8 @@ func open[Tx, S any](ctx context.Context, log Log, db Database[Tx, S], o Options
 	if err != nil {
 		return nil, err
 	}
-	for _, h := range handlers {
-		if h.bucket == nil {
-			return nil, fmt.Errorf("view %s: a handler is empty: make them with On or OnBatch", o.Name)
-		}
+	if err := checkHandlers(o.Policy, handlers); err != nil {
+		return nil, fmt.Errorf("view %s: %w", o.Name, err)
 	}
 	a := &Applier[Tx, S]{
 		o: o, log: log, db: db, handlers: handlers, logger: o.Logger.With("view", o.Name, "version", o.Version),
@@ -78,6 +76,21 @@ func open[Tx, S any](ctx context.Context, log Log, db Database[Tx, S], o Options
 		a.partitions = append(a.partitions, newPartition(a, row))
 	}
 	return a, nil
+}
+
+func checkHandlers[Tx any](policy Policy, handlers []Handler[Tx]) error {
+	var wrong []error
+	for _, h := range handlers {
+		switch {
+		case h.bucket == nil:
+			wrong = append(wrong, errors.New("a handler is empty: make them with On or OnBatch"))
+		case h.wrong != nil:
+			wrong = append(wrong, h.wrong)
+		case policy == QuarantineKey && h.keys == nil:
+			wrong = append(wrong, fmt.Errorf("handler of header %d (%s) does not tell its keys, as QuarantineKey needs: wrap it with Keyed", h.header, h.kind))
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 func (a *Applier[Tx, S]) sameLog(row Row) error {

@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
-
-	"github.com/waltz-log/waltz/waltz"
 )
 
 // blameMax is how often in a batch the item that the error came at is believed
@@ -48,6 +44,9 @@ func (t *tenure[Tx, S]) divisible(err error) bool {
 	if errors.Is(err, ErrLost) || errors.Is(err, errCutOff) || errors.Is(err, ErrImplicitCommit) {
 		return false
 	}
+	if _, full := errors.AsType[*QuarantineFullError](err); full {
+		return false
+	}
 	return !fault(err, t.a.db.Fault).Class.Transient()
 }
 
@@ -83,85 +82,40 @@ func (t *tenure[Tx, S]) lastChance(ctx context.Context, b *batch[Tx], p part) er
 	return t.poison(ctx, b, p, err)
 }
 
-// poison is what becomes of a transaction that can't be applied.
-func (t *tenure[Tx, S]) poison(ctx context.Context, b *batch[Tx], p part, err error) error {
-	it := &b.items[p.from]
-	f := fault(err, t.a.db.Fault)
-	stop := &TransactionError{
-		View: t.a.o.Name, Partition: t.ref.Partition, ID: it.c.ID, Header: it.c.Header, Kind: b.kindOf(it.c.Header), Fault: f, Err: err,
-	}
-	if t.a.o.Policy == Stop || f.Class != ClassData {
-		return stop
-	}
-	if err := t.mayBury(ctx, stop); err != nil {
-		return err
-	}
-	dead := &Letter{Committed: it.c, State: LetterDead, Kind: stop.Kind, Class: f.Class.String(), Code: f.Code, Text: err.Error(), Instance: t.a.o.Instance, Attempts: 1}
-	if _, err := t.commit(ctx, b, p, dead); err != nil {
-		return err
-	}
-	t.buried(stop)
-	return nil
-}
-
-// deadInARow is how many dead letters with one code in a row are a
-// configuration that is wrong rather than transactions that are.
-const deadInARow = 10
-
-// mayBury refuses a dead letter that would be one too many.
-func (t *tenure[Tx, S]) mayBury(ctx context.Context, stop *TransactionError) error {
-	if t.repeat >= deadInARow && t.code == stop.Fault.Code {
-		stop.Fault.Class = ClassConfiguration
-		stop.InARow = t.repeat + 1
-		return stop
-	}
-	var n int
-	err := t.insist(ctx, func() (err error) {
-		n, err = t.a.db.DeadSince(ctx, t.a.identity, t.a.o.DeadWindow)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if n >= t.a.o.DeadMax {
-		return &TooManyDeadError{View: t.a.o.Name, Dead: n + 1, Max: t.a.o.DeadMax, Window: t.a.o.DeadWindow, Err: stop}
-	}
-	return nil
-}
-
-func (t *tenure[Tx, S]) buried(e *TransactionError) {
-	if t.code != e.Fault.Code {
-		t.repeat, t.code = 0, e.Fault.Code
-	}
-	t.repeat++
-	t.update(func(s *PartitionStatus) {
-		s.Dead++
-		if s.IncompleteSince == waltz.None || e.ID < s.IncompleteSince {
-			s.IncompleteSince = e.ID
-		}
-	})
-	t.a.logger.Error("transaction became a dead letter, the view is incomplete", "transaction", e)
-	if hook := t.a.o.Hooks.Dead; hook != nil {
-		hook(t.ref.Partition, e.ID, e.Fault)
-	}
-}
-
 // errCutOff ends a batch that did not finish in the grace after the end of Run's
 // context.
 var errCutOff = errors.New("cut off")
 
 // commit does one SQL transaction, again and again while the database has
-// trouble that passes. It returns at which item another error came.
-func (t *tenure[Tx, S]) commit(ctx context.Context, b *batch[Tx], p part, dead *Letter) (at int, err error) {
+// trouble that passes. It returns at which item another error came. With poison, the
+// part is the item that it is about, which is passed. Else what has to wait behind a
+// key in quarantine is.
+func (t *tenure[Tx, S]) commit(ctx context.Context, b *batch[Tx], p part, poison *passing) (at int, err error) {
 	if p.old == p.new {
 		return p.to, nil
 	}
+	pass := poison
+	if pass == nil {
+		held, at, err := b.hold(p, t.quarantine, t.a.o.Instance)
+		if err != nil {
+			return at, err
+		}
+		pass = &held
+	}
+	if err := t.quarantine.exceeds(t.a.o.QuarantineMax, pass, t.a.o.Name, t.ref.Partition); err != nil {
+		return unknown, err
+	}
+	return t.persist(ctx, b, p, pass)
+}
+
+// persist tries until there is an answer.
+func (t *tenure[Tx, S]) persist(ctx context.Context, b *batch[Tx], p part, pass *passing) (at int, err error) {
 	b0 := t.backOff()
 	for {
 		began := time.Now()
-		at, err = t.try(ctx, b, p, dead)
+		at, err = t.try(ctx, b, p, pass)
 		if err == nil {
-			t.committed(p, dead, time.Since(began))
+			t.committed(p, pass, time.Since(began))
 			return at, nil
 		}
 		f := fault(err, t.a.db.Fault)
@@ -177,7 +131,7 @@ func (t *tenure[Tx, S]) commit(ctx context.Context, b *batch[Tx], p part, dead *
 		if f.Class == ClassUnknown {
 			if done, err := t.resolve(ctx, p); err != nil || done {
 				if done {
-					t.committed(p, dead, time.Since(began))
+					t.committed(p, pass, time.Since(began))
 				}
 				return at, err
 			}
@@ -186,32 +140,27 @@ func (t *tenure[Tx, S]) commit(ctx context.Context, b *batch[Tx], p part, dead *
 }
 
 // try does one SQL transaction once. It goes on for a grace when ctx ends.
-func (t *tenure[Tx, S]) try(ctx context.Context, b *batch[Tx], p part, dead *Letter) (at int, err error) {
+func (t *tenure[Tx, S]) try(ctx context.Context, b *batch[Tx], p part, pass *passing) (at int, err error) {
 	ctx, release := graceful(ctx, t.a.o.StopGrace)
 	defer release()
 	at = unknown
 	s := &Step[Tx]{
-		Ref: t.ref, Old: p.old, New: p.new, Epoch: t.row.Epoch, Owner: t.a.o.Instance,
-		Transactions: p.to - p.from, Keys: b.keysOf(p),
-	}
-	if dead != nil {
-		s.Letters = []Letter{*dead}
+		Ref: t.ref, Old: p.old, New: p.new, Epoch: t.epoch, Owner: t.a.o.Instance,
+		Transactions: p.to - p.from - pass.items(), Skipped: pass.skipped, Meaning: t.row.Meaning,
+		Keys: b.keysOf(p), Letters: pass.letters, Reached: t.reached(),
+		Work: func(context.Context, Tx) error { return nil },
 	}
 	if t.a.o.HA == Lease {
 		s.Lease = t.a.o.LeaseDuration
 	}
-	if hook := t.a.o.Hooks.Stage; hook != nil {
-		s.Reached = func(stage Stage) { hook(t.ref.Partition, stage) }
+	if s.Transactions > 0 {
+		s.Meaning = t.a.o.Meaning
+		s.Work = func(ctx context.Context, tx Tx) (err error) {
+			at, err = b.run(ctx, tx, p)
+			return err
+		}
 	}
-	s.Work = func(ctx context.Context, tx Tx) (err error) {
-		at, err = b.run(ctx, tx, p)
-		return err
-	}
-	if dead != nil {
-		s.Transactions = 0
-		s.Work = func(context.Context, Tx) error { return nil }
-	}
-	err = t.a.db.Apply(ctx, s)
+	err = t.step(ctx, s)
 	return at, err
 }
 
@@ -231,18 +180,17 @@ func graceful(ctx context.Context, grace time.Duration) (context.Context, func()
 }
 
 // committed notes that the mark has moved.
-func (t *tenure[Tx, S]) committed(p part, dead *Letter, took time.Duration) {
-	t.row.HighWaterMark = p.new
-	n := p.to - p.from
-	if dead != nil {
-		n = 0
-	}
+func (t *tenure[Tx, S]) committed(p part, pass *passing, took time.Duration) {
+	n := p.to - p.from - pass.items()
+	t.row.HighWaterMark, t.looked = p.new, p.new
 	if n > 0 {
-		t.repeat = 0
+		t.repeat, t.row.Meaning = 0, t.a.o.Meaning
 	}
+	t.passed(pass)
 	t.update(func(s *PartitionStatus) {
 		s.Applied += uint64(n)
 		s.Batches++
+		s.Owner = t.a.o.Instance
 	})
 	t.shows(p.new)
 	t.become(StateApplying, Fault{}, nil)
@@ -268,48 +216,4 @@ func (t *tenure[Tx, S]) resolve(ctx context.Context, p part) (done bool, err err
 	}
 	log.Info("outcome of a commit was unknown: another instance went on")
 	return false, ErrLost
-}
-
-// insist does something until the database has no trouble that passes.
-func (t *tenure[Tx, S]) insist(ctx context.Context, do func() error) error {
-	b := t.backOff()
-	before := t.snapshotStatus()
-	for {
-		err := do()
-		if err == nil {
-			t.become(before.State, before.Fault, before.Err)
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		f := fault(err, t.a.db.Fault)
-		if !f.Class.Transient() {
-			return fmt.Errorf("view %s: partition %d: %w", t.a.o.Name, t.ref.Partition, err)
-		}
-		if err := t.trouble(ctx, b, f, err); err != nil {
-			return err
-		}
-	}
-}
-
-func (t *tenure[Tx, S]) backOff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = t.a.o.RetryMin, t.a.o.RetryMax
-	b.Reset()
-	return b
-}
-
-// trouble shows what is wrong, and waits.
-func (t *tenure[Tx, S]) trouble(ctx context.Context, b *backoff.ExponentialBackOff, f Fault, err error) error {
-	pause := b.NextBackOff()
-	if f.Class == ClassRetry {
-		pause = min(pause, t.a.o.RetryMin)
-	}
-	t.update(func(s *PartitionStatus) { s.Retries++ })
-	t.become(StateRetrying, f, err)
-	if hook := t.a.o.Hooks.Retrying; hook != nil {
-		hook(t.ref.Partition, f, pause)
-	}
-	return sleep(ctx, pause)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sort"
 	"time"
 
@@ -30,6 +29,7 @@ type batch[Tx any] struct {
 	mark    waltz.ID
 	bytes   int
 	oldest  time.Time // when the first was committed
+	holding bool      // some calls are held
 }
 
 type item struct {
@@ -39,7 +39,10 @@ type item struct {
 }
 
 // call says which record of which handler.
-type call struct{ handler, record int32 }
+type call struct {
+	handler, record int32
+	held            bool // it is not to be made: see hold
+}
 
 // itemOverhead is what a transaction counts for beside its data.
 const itemOverhead = 256
@@ -59,7 +62,7 @@ func (b *batch[Tx]) reset() {
 	}
 	clear(b.items)
 	clear(b.keys)
-	b.items, b.calls, b.keys, b.bytes, b.oldest = b.items[:0], b.calls[:0], b.keys[:0], 0, time.Time{}
+	b.items, b.calls, b.keys, b.bytes, b.oldest, b.holding = b.items[:0], b.calls[:0], b.keys[:0], 0, time.Time{}, false
 }
 
 // add decodes one transaction. An error is kept with it: whether it stops
@@ -108,7 +111,7 @@ func (b *batch[Tx]) decodeFor(h int32, c waltz.Committed) (err error) {
 	if err := b.buckets[h].add(c); err != nil {
 		return err
 	}
-	b.calls = append(b.calls, call{h, int32(n)})
+	b.calls = append(b.calls, call{handler: h, record: int32(n)})
 	return nil
 }
 
@@ -193,9 +196,13 @@ type runner[Tx any] struct {
 func (r *runner[Tx]) step() error {
 	c := r.calls[r.next]
 	n := 1
+	if c.held {
+		r.next++
+		return nil
+	}
 	h := &r.handlers[c.handler]
 	if h.batched {
-		for r.next+n < r.end && r.calls[r.next+n].handler == c.handler {
+		for r.next+n < r.end && r.calls[r.next+n].handler == c.handler && !r.calls[r.next+n].held {
 			n++
 		}
 	}
@@ -214,20 +221,36 @@ func (r *runner[Tx]) unordered() error {
 		if !r.handlers[h].unordered {
 			continue
 		}
-		mine := func(c call) bool { return c.handler == int32(h) }
-		calls := r.calls[r.next:r.end]
-		first := slices.IndexFunc(calls, mine)
-		if first < 0 {
-			continue
-		}
-		last := len(calls) - 1
-		for ; !mine(calls[last]); last-- {
-		}
-		if err := r.buckets[h].apply(r.ctx, r.tx, int(calls[first].record), int(calls[last].record)+1); err != nil {
+		if err := r.atOnce(int32(h)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// atOnce calls one of them: with all its records, or where some are held, with
+// each run between those.
+func (r *runner[Tx]) atOnce(h int32) error {
+	from, to := int32(0), int32(0)
+	flush := func() error {
+		if from == to {
+			return nil
+		}
+		return r.buckets[h].apply(r.ctx, r.tx, int(from), int(to))
+	}
+	for _, c := range r.calls[r.next:r.end] {
+		if c.handler != h || c.held {
+			continue
+		}
+		if c.record != to {
+			if err := flush(); err != nil {
+				return err
+			}
+			from = c.record
+		}
+		to = c.record + 1
+	}
+	return flush()
 }
 
 // kindOf names the kind of a header in errors.

@@ -41,7 +41,8 @@ type TransactionError struct {
 	Header    waltz.Header
 	Kind      string // the handler's, "" if there is none for the header
 	Fault     Fault
-	InARow    int // this and the ones before that had the same error, if there are so many that it looks like wrong configuration
+	InARow    int  // this and the ones before that had the same error, if there are so many that it looks like wrong configuration
+	First     bool // nothing was applied since Options.Meaning changed, which looks like wrong configuration
 	Err       error
 }
 
@@ -53,6 +54,9 @@ func (e *TransactionError) Error() string {
 	row := ""
 	if e.InARow > 0 {
 		row = fmt.Sprintf("%d transactions in a row can't be applied, which looks like wrong configuration: ", e.InARow)
+	}
+	if e.First {
+		row = "it is the first since the view's meaning changed, which looks like wrong configuration: "
 	}
 	return fmt.Sprintf("view %s: partition %d stopped before transaction %d (header %d, %s): %s%s",
 		e.View, e.Partition, e.ID, e.Header, kind, row, cause(e.Fault, e.Err))
@@ -134,6 +138,19 @@ func (e *TooManyDeadError) Error() string {
 
 // Unwrap returns the transaction's error.
 func (e *TooManyDeadError) Unwrap() error { return e.Err }
+
+// QuarantineFullError stops a view before it holds too much.
+type QuarantineFullError struct {
+	View       string
+	Partition  waltz.Partition
+	Held, Keys int // as there would be
+	Max        int
+}
+
+func (e *QuarantineFullError) Error() string {
+	return fmt.Sprintf("view %s: partition %d would hold %d transactions behind %d keys, at most %d of each are allowed: retry or discard dead letters, or raise QuarantineMax",
+		e.View, e.Partition, e.Held, e.Keys, e.Max)
+}
 
 // WaitError says how far the view is, when a wait ends without success.
 type WaitError struct {

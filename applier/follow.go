@@ -69,8 +69,14 @@ func (p *partition[Tx, S]) tenure(ctx context.Context) error {
 type tenure[Tx, S any] struct {
 	*partition[Tx, S]
 	row    Row
-	repeat int    // dead letters in a row
+	repeat int    // transactions in a row that could not be applied
 	code   string // their code
+
+	// What the tenure knows of the letters, and as of when. Every step compares this
+	// epoch, so none is done with an old idea of them.
+	quarantine *quarantine // nil: nothing yet
+	epoch      int64
+	looked     waltz.ID // mark
 }
 
 // begin reads the row, gets the lease if there is one, and verifies that view
@@ -87,22 +93,22 @@ func (t *tenure[Tx, S]) begin(ctx context.Context) error {
 		return &AheadError{View: t.a.o.Name, Partition: t.ref.Partition, ViewMark: t.row.HighWaterMark, LogMark: mark}
 	}
 	if t.a.o.HA == Lease {
-		return t.standBy(ctx)
+		if err := t.standBy(ctx); err != nil {
+			return err
+		}
 	}
-	return nil
+	return t.look(ctx)
 }
 
 // reload reads the row anew, however long it takes.
 func (t *tenure[Tx, S]) reload(ctx context.Context) error {
-	return t.insist(ctx, func() error {
-		row, err := t.a.db.Read(ctx, t.ref)
-		if err != nil {
-			return err
-		}
-		t.row = row
-		t.loaded(row)
-		return t.a.sameLog(row)
-	})
+	row, err := t.read(ctx, t.insist)
+	if err != nil {
+		return err
+	}
+	t.row = row
+	t.loaded(row)
+	return nil
 }
 
 // standBy waits for the lease.
@@ -179,15 +185,16 @@ func (t *tenure[Tx, S]) subscription() waltz.SubscribeOptions {
 // in the database.
 func (t *tenure[Tx, S]) consume(ctx context.Context, q *queue[Tx]) error {
 	spare := newBatch(t.a.handlers, t.a.o.UnknownHeaders)
-	renew := t.renewal()
+	renew, letters := t.renewal(), time.NewTicker(t.a.o.LettersEvery)
 	defer renew.Stop()
+	defer letters.Stop()
 	for ctx.Err() == nil {
 		b, err := q.take(spare)
 		switch {
 		case err != nil:
 			return fmt.Errorf("view %s: %w", t.a.o.Name, err)
 		case b == nil:
-			err = t.wait(ctx, q, renew)
+			err = t.wait(ctx, q, renew, letters)
 		default:
 			err = t.all(ctx, b)
 			b.reset()
@@ -210,12 +217,17 @@ func (t *tenure[Tx, S]) renewal() *time.Ticker {
 	return never
 }
 
-func (t *tenure[Tx, S]) wait(ctx context.Context, q *queue[Tx], renew *time.Ticker) error {
+func (t *tenure[Tx, S]) wait(ctx context.Context, q *queue[Tx], renew, letters *time.Ticker) error {
 	select {
 	case <-q.news:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-letters.C:
+		if t.row.Dead == 0 {
+			return nil
+		}
+		return t.refresh(ctx)
 	case <-renew.C:
 		mark := t.row.HighWaterMark
 		mine, err := t.acquire(ctx)
@@ -259,32 +271,29 @@ func (t *tenure[Tx, S]) all(ctx context.Context, b *batch[Tx]) error {
 
 // lost finds out who was faster. Losing is normal.
 func (t *tenure[Tx, S]) lost(ctx context.Context) error {
-	was := t.row
-	if err := t.reload(ctx); err != nil {
+	if err := t.refresh(ctx); err != nil {
 		return err
 	}
 	t.update(func(s *PartitionStatus) { s.Lost++ })
 	if hook := t.a.o.Hooks.Lost; hook != nil {
 		hook(t.ref.Partition, t.row.HighWaterMark)
 	}
-	switch {
-	case t.a.o.HA == Lease:
-		return t.fenced()
-	case t.row.HighWaterMark < was.HighWaterMark:
-		t.a.logger.Warn("mark was set back, beginning again", "partition", t.ref.Partition, "from", was.HighWaterMark, "to", t.row.HighWaterMark)
-		return errAgain
-	}
 	t.become(StateApplying, Fault{}, nil)
 	return nil
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// refresh reads row and letters anew, and applies those that may be applied now.
+func (t *tenure[Tx, S]) refresh(ctx context.Context) error {
+	was := t.row.HighWaterMark
+	if err := t.reload(ctx); err != nil {
+		return err
 	}
+	switch {
+	case t.a.o.HA == Lease && t.row.Owner != t.a.o.Instance:
+		return t.fenced()
+	case t.row.HighWaterMark < was:
+		t.a.logger.Warn("mark was set back, beginning again", "partition", t.ref.Partition, "from", was, "to", t.row.HighWaterMark)
+		return errAgain
+	}
+	return t.look(ctx)
 }

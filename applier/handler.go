@@ -2,6 +2,7 @@ package applier
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/waltz-log/waltz/waltz"
 )
@@ -14,6 +15,8 @@ type Handler[Tx any] struct {
 	batched   bool
 	unordered bool
 	bucket    func() bucket[Tx]
+	keys      func(b bucket[Tx], record int) []string // nil: it is not Keyed
+	wrong     error                                   // a mistake that Open tells of
 }
 
 // On applies transactions of a kind one by one. apply is called in the order of
@@ -47,6 +50,25 @@ func Unordered[Tx any](h Handler[Tx]) Handler[Tx] {
 	return h
 }
 
+// Keyed tells which keys of the view a transaction changes, for [QuarantineKey]: the
+// number of an account, say. Transactions without a key in common must not depend
+// on each other's order; one without keys never waits for another, nor another for it.
+// Kinds that change the same rows have to name the same keys. T is the type of the
+// handler's kind. keys must depend on nothing but r.
+func Keyed[T, Tx any](h Handler[Tx], keys func(r waltz.Record[T]) []string) Handler[Tx] {
+	if h.bucket == nil {
+		return h
+	}
+	if _, fits := h.bucket().(interface{ at(int) waltz.Record[T] }); !fits {
+		h.wrong = fmt.Errorf("handler of header %d (%s): its keys are made of a %T, which is not what its kind decodes to", h.header, h.kind, *new(T))
+		return h
+	}
+	h.keys = func(b bucket[Tx], record int) []string {
+		return keys(b.(interface{ at(int) waltz.Record[T] }).at(record))
+	}
+	return h
+}
+
 // bucket holds the decoded records of one handler in one batch, without boxing them.
 type bucket[Tx any] interface {
 	add(c waltz.Committed) error
@@ -70,6 +92,8 @@ func (r *records[T]) add(c waltz.Committed) error {
 }
 
 func (r *records[T]) len() int { return len(r.all) }
+
+func (r *records[T]) at(i int) waltz.Record[T] { return r.all[i] }
 
 func (r *records[T]) reset() {
 	clear(r.all) // they alias what arrived

@@ -21,6 +21,10 @@ type Hooks struct {
 	Lost func(p waltz.Partition, mark waltz.ID)
 	// Dead is called when a transaction has become a dead letter.
 	Dead func(p waltz.Partition, id waltz.ID, f Fault)
+	// Skipped is called when [Skip] has passed a transaction.
+	Skipped func(p waltz.Partition, id waltz.ID, f Fault)
+	// Retried is called when letters have been applied after all.
+	Retried func(p waltz.Partition, ids []waltz.ID)
 	// Stage is called at each stage of each step: for tests that end the process
 	// there, to prove that it does no harm.
 	Stage func(p waltz.Partition, s Stage)

@@ -30,6 +30,14 @@ const (
 	// DeadLetter puts it into waltz_dead_letters, in the SQL transaction that moves
 	// the mark past it. The view is incomplete from there on, and says so.
 	DeadLetter
+	// QuarantineKey is as DeadLetter, and what changes the same keys later (see
+	// [Keyed]) queues up behind it in the table, so that nothing is ever applied out
+	// of order. Other keys go on. After a retry the view is as if nothing had
+	// happened.
+	QuarantineKey
+	// Skip counts it and keeps it nowhere: its effects are lost for good, but for the
+	// log. It needs IKnowThisLosesData.
+	Skip
 )
 
 // HA says how several instances share a view.
@@ -76,6 +84,22 @@ type Options struct {
 	DeadMax int
 	// DeadWindow is what DeadMax counts. Default 1h.
 	DeadWindow time.Duration
+	// IKnowThisLosesData is what [Skip] is refused without.
+	IKnowThisLosesData bool
+	// QuarantineMax bounds, for each partition, how many transactions are held with
+	// [QuarantineKey], and how many keys they have in all; the view stops before one
+	// more. It bounds memory, too: about 50 bytes for a key. Default 10000; 1 and up.
+	QuarantineMax int
+	// LettersEvery is how often a partition that is incomplete and has nothing else
+	// to do looks whether somebody asked for a retry. Default 1s.
+	LettersEvery time.Duration
+	// Meaning names what the handlers mean, such as the release of the program, and
+	// is stored beside the mark. When it is another one than the view was applied
+	// with last, and the first transaction fails, the view stops whatever the
+	// policy: it is the change that looks wrong, not the data. To pass that transaction
+	// all the same, open once with the former Meaning. Default "": not told. At most
+	// 100 bytes.
+	Meaning string
 	// UnknownHeaders says what to do with headers that have no handler. Default [SkipUnknown].
 	UnknownHeaders UnknownHeaders
 	// HA says how several instances share the view. Default [Race].
@@ -111,6 +135,8 @@ func (o Options) filled() (Options, error) {
 	setDefault(&o.Instance, instance())
 	setDefault(&o.DeadMax, 100)
 	setDefault(&o.DeadWindow, time.Hour)
+	setDefault(&o.QuarantineMax, 10000)
+	setDefault(&o.LettersEvery, time.Second)
 	setDefault(&o.LeaseDuration, 10*time.Second)
 	setDefault(&o.BatchTransactionsMax, 5000)
 	setDefault(&o.BatchBytesMax, 8<<20)
@@ -139,11 +165,15 @@ func (o *Options) check() error {
 	want(o.Version >= 1 && o.Version <= 1<<30, "version %d: want 1 or more", o.Version)
 	want(len(o.Instance) <= 100, "instance %q: want at most 100 bytes", o.Instance)
 	want(o.Migrate == MigrateAuto || o.Migrate == MigrateCheck, "migrate %d: want MigrateAuto or MigrateCheck", o.Migrate)
-	want(o.Policy == Stop || o.Policy == DeadLetter, "policy %d: want Stop or DeadLetter", o.Policy)
+	want(o.Policy >= Stop && o.Policy <= Skip, "policy %d: want Stop, DeadLetter, QuarantineKey or Skip", o.Policy)
+	want(o.Policy != Skip || o.IKnowThisLosesData, "policy Skip loses data for good: want IKnowThisLosesData, or the policy DeadLetter")
 	want(o.UnknownHeaders == SkipUnknown || o.UnknownHeaders == StopUnknown, "unknown headers %d: want SkipUnknown or StopUnknown", o.UnknownHeaders)
 	want(o.HA == Race || o.HA == Lease, "ha %d: want Race or Lease", o.HA)
 	want(o.DeadMax > 0, "dead letters %d: want at least 1", o.DeadMax)
 	want(o.DeadWindow > 0, "dead letter window %s: want more than 0", o.DeadWindow)
+	want(o.QuarantineMax > 0, "quarantine of %d: want at least 1", o.QuarantineMax)
+	want(o.LettersEvery > 0, "letters every %s: want more than 0", o.LettersEvery)
+	want(len(o.Meaning) <= 100, "meaning of %d bytes: want at most 100", len(o.Meaning))
 	want(o.LeaseDuration >= 100*time.Millisecond, "lease %s: want at least 100ms", o.LeaseDuration)
 	want(o.BatchTransactionsMax > 0, "batch of %d transactions: want at least 1", o.BatchTransactionsMax)
 	want(o.BatchBytesMax > 0, "batch of %d bytes: want at least 1", o.BatchBytesMax)

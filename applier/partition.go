@@ -15,6 +15,8 @@ type partition[Tx, S any] struct {
 	a   *Applier[Tx, S]
 	ref Ref
 
+	turn chan struct{} // holds a token while a step of the partition is in the database
+
 	mu      sync.Mutex
 	status  PartitionStatus
 	queue   *queue[Tx] // nil: no feed
@@ -29,7 +31,7 @@ type waiter struct {
 }
 
 func newPartition[Tx, S any](a *Applier[Tx, S], row Row) *partition[Tx, S] {
-	p := &partition[Tx, S]{a: a, ref: row.Ref}
+	p := &partition[Tx, S]{a: a, ref: row.Ref, turn: make(chan struct{}, 1)}
 	p.status = PartitionStatus{Partition: row.Partition, Since: time.Now(), HighWaterMark: waltz.None, LogMark: waltz.None, IncompleteSince: waltz.None}
 	p.loaded(row)
 	return p
@@ -38,7 +40,8 @@ func newPartition[Tx, S any](a *Applier[Tx, S], row Row) *partition[Tx, S] {
 // loaded notes a row that was read.
 func (p *partition[Tx, S]) loaded(row Row) {
 	p.mu.Lock()
-	p.status.Epoch, p.status.Dead, p.status.IncompleteSince = row.Epoch, row.Dead, row.FirstDead
+	p.status.Epoch, p.status.Owner = row.Epoch, row.Owner
+	p.status.Dead, p.status.Held, p.status.IncompleteSince, p.status.Skipped = row.Dead, row.Held, row.FirstDead, row.Skipped
 	p.mu.Unlock()
 	p.shows(row.HighWaterMark)
 }
@@ -92,6 +95,7 @@ func (p *partition[Tx, S]) become(s State, f Fault, err error) {
 	if changed {
 		p.status.State, p.status.Since = s, time.Now()
 	}
+	changed = changed || s == StateRetrying && f.Class == ClassPage && p.status.Fault.Class != ClassPage
 	p.status.Fault, p.status.Err = f, err
 	now := p.status
 	p.mu.Unlock()
@@ -114,10 +118,35 @@ func (p *partition[Tx, S]) tell(s PartitionStatus) {
 		}
 		log.Error("partition stopped", "class", s.Fault.Class, "code", s.Fault.Code, "text", s.Fault.Text)
 	case StateRetrying:
+		if s.NeedsSomebody() {
+			log.Error("database has trouble that somebody has to end, trying again until then", "class", s.Fault.Class, "code", s.Fault.Code, "text", s.Fault.Text)
+			return
+		}
 		log.Warn("database has trouble, trying again until it passes", "class", s.Fault.Class, "code", s.Fault.Code, "text", s.Fault.Text)
 	default:
 		log.Info("partition is " + s.State.String())
 	}
+}
+
+// reached is what steps are to call at each stage.
+func (p *partition[Tx, S]) reached() func(Stage) {
+	hook := p.a.o.Hooks.Stage
+	if hook == nil {
+		return nil
+	}
+	return func(s Stage) { hook(p.ref.Partition, s) }
+}
+
+// step does one step in the database. Steps of a partition come one after the
+// other, also when a retry is asked for beside Run.
+func (p *partition[Tx, S]) step(ctx context.Context, s *Step[Tx]) error {
+	select {
+	case p.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-p.turn }()
+	return p.a.db.Apply(ctx, s)
 }
 
 // The pauses between two reads of the mark while waiting. While this instance

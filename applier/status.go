@@ -42,15 +42,25 @@ type PartitionStatus struct {
 	LogMark       waltz.ID  // the log's, as last heard; never below HighWaterMark
 	Oldest        time.Time // when the oldest transaction that is here and not applied was committed; zero if none
 	Epoch         int64
+	Owner         string // instance that applied last, or has the lease, as last read
 
-	Dead            int      // dead letters that are open
+	Dead            int      // letters that are open: dead, asked for, or held
+	Held            int      // those of them that are held behind another
 	IncompleteSince waltz.ID // the first of them; -1: the view is complete
+	Skipped         int64    // transactions that [Skip] has passed, ever
 
 	Applied uint64 // transactions with effects, since Open
 	Batches uint64 // SQL transactions, since Open
 	Already uint64 // transactions that another instance had applied already
 	Lost    uint64 // compare-and-sets lost
 	Retries uint64 // SQL transactions tried again
+	Retried uint64 // letters applied after all
+}
+
+// NeedsSomebody reports whether the partition waits for somebody to do something:
+// it has stopped, or the disk is full, or the like.
+func (s PartitionStatus) NeedsSomebody() bool {
+	return s.State == StateStopped || s.State == StateRetrying && s.Fault.Class == ClassPage
 }
 
 // Lag is how far a partition of a view is behind the log.

@@ -103,7 +103,7 @@ func (s *Storage) checkpoint() error {
 			return err
 		}
 		if err := r.log.Sync(); err != nil {
-			return &journal.SyncError{Err: err}
+			return err
 		}
 		s.synced(r)
 	}

@@ -1,4 +1,5 @@
-// Package damage is what a storage says of bytes that are not what was written.
+// Package damage is what a storage says of bytes that are not what was written,
+// and of a disk that does not say what it wrote.
 package damage
 
 import (
@@ -43,3 +44,15 @@ func Is(err error) bool {
 	var d *Error
 	return errors.As(err, &d)
 }
+
+// SyncError is a failed fsync. What the disk holds is unknown, and it may never
+// be asked again: a second fsync can succeed without having written anything. So
+// it is final also where its cause is a full disk.
+type SyncError struct{ Err error }
+
+func (e *SyncError) Error() string {
+	return fmt.Sprintf("sync failed, the disk's state is unknown: %v", e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *SyncError) Unwrap() error { return e.Err }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/waltz-log/waltz/internal/vfs"
+	"github.com/waltz-log/waltz/storage/internal/damage"
 )
 
 // fillBytes is how much is zero-filled between two syncs, so that the journal's
@@ -110,7 +111,7 @@ func (k *keeper) freeOne(number uint64) error {
 
 func (k *keeper) syncDir() error {
 	if err := k.w.c.FS.SyncDir(k.w.c.Dir); err != nil {
-		return &SyncError{Err: err}
+		return &damage.SyncError{Err: err}
 	}
 	return nil
 }
@@ -227,7 +228,7 @@ func (k *keeper) fillSyncError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
-	return &SyncError{Err: err}
+	return &damage.SyncError{Err: err}
 }
 
 func (k *keeper) countFile(count func(*Stats)) {
@@ -239,7 +240,7 @@ func (k *keeper) countFile(count func(*Stats)) {
 // IsFull reports whether an error is a full disk's: nothing was harmed, and it
 // passes when there is room.
 func IsFull(err error) bool {
-	var failed *SyncError
+	var failed *damage.SyncError
 	return errors.Is(err, syscall.ENOSPC) && !errors.As(err, &failed)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/waltz-log/waltz/internal/vfs"
+	"github.com/waltz-log/waltz/storage/internal/damage"
 )
 
 // Config says where a journal is and how it is kept.
@@ -120,7 +121,10 @@ func (w *Writer) settle(found Found) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		if err := f.Sync(); err != nil {
+			return errors.Join(&damage.SyncError{Err: err}, f.Close())
+		}
+		if err := f.Close(); err != nil {
 			return err
 		}
 	}
@@ -160,7 +164,7 @@ func (w *Writer) write(g *Group) error {
 	}
 	began := time.Now()
 	if err := w.file.Datasync(); err != nil {
-		return &SyncError{Err: err}
+		return &damage.SyncError{Err: err}
 	}
 	took := time.Since(began)
 	w.at.offset += int64(len(b))
@@ -290,13 +294,3 @@ func (w *Writer) Close() error {
 	}
 	return err
 }
-
-// SyncError is a failed fsync. What the disk holds is unknown, and it may never
-// be asked again: a second fsync can succeed without having written anything.
-type SyncError struct{ Err error }
-
-func (e *SyncError) Error() string {
-	return fmt.Sprintf("sync failed, the disk's state is unknown: %v", e.Err)
-}
-
-func (e *SyncError) Unwrap() error { return e.Err }

@@ -167,7 +167,7 @@ func (l *Log) locate(e Extent, end txn.ID) (located, error) {
 	}
 	for ; r.id <= end; r.id++ {
 		rec, n, err := r.record(bufferMax)
-		if err != nil && len(known) > 0 && r.off == at.offset {
+		if damage.Is(err) && len(known) > 0 && r.off == at.offset {
 			return l.locateWithout(e, end) // the index may have lied
 		}
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/storage/internal/header"
@@ -60,7 +61,9 @@ func Open(c Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list segments in %s: %w", c.Dir, err)
 	}
-	l := &Log{c: c, w: writer{end: txn.None}}
+	// A process that was killed may have removed segments and not have synced that:
+	// without a sync behind it, a crash would bring them back behind new records (I2).
+	l := &Log{c: c, w: writer{end: txn.None, dirDirty: !mutant.On("cut-segment-not-synced")}}
 	var extents []Extent
 	for _, name := range names {
 		if first, ok := parseName(name); ok {

@@ -60,24 +60,33 @@ func (b *bundle) readAll(t require.TestingT, last txn.ID, bytesMax int) record.F
 	return all
 }
 
-// Appends, cuts, reopenings and crashes behind a Sync, against a slice.
+// Appends, cuts, kills and crashes, against a slice. What is in it up to the last
+// Sync is there whatever happens; what is behind is written again.
 func TestAgainstASlice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := newBundle(t, vfs.NewMem(), int64(rapid.IntRange(1000, 20000).Draw(t, "segment")))
 		require.NoError(t, b.l.Cut(txn.None))
 		var want []record.Frame // one record each
+		synced := 0             // of them
 		for range rapid.IntRange(1, 25).Draw(t, "ops") {
-			switch rapid.IntRange(0, 7).Draw(t, "op") {
+			switch rapid.IntRange(0, 9).Draw(t, "op") {
 			case 0:
 				end := txn.ID(rapid.IntRange(-1, len(want)-1).Draw(t, "end"))
 				require.NoError(t, b.l.Cut(end))
 				want = want[:end+1]
+				synced = min(synced, len(want))
 			case 1:
 				require.NoError(t, b.l.Sync())
-				crashed := newBundle(t, b.fs.CrashClone(rapid.Uint64().Draw(t, "seed")), b.l.c.Bytes)
+				synced = len(want)
+			case 2, 3:
+				left := b.fs.Clone() // killed
+				if rapid.Bool().Draw(t, "crash") {
+					left = b.fs.CrashClone(rapid.Uint64().Draw(t, "seed"))
+				}
 				require.NoError(t, b.l.Close())
-				b = crashed
-				require.NoError(t, b.l.Cut(txn.ID(len(want)-1)))
+				b = newBundle(t, left, b.l.c.Bytes)
+				want = want[:synced]
+				require.NoError(t, b.l.Cut(txn.ID(synced-1)))
 			default:
 				f := frame(txn.ID(len(want)), rapid.IntRange(1, 10).Draw(t, "n"), rapid.IntRange(0, 3000).Draw(t, "size"))
 				require.NoError(t, b.l.Append(f))

@@ -46,6 +46,81 @@ func TestCutRemovesSegmentsThatNeverFilled(t *testing.T) {
 	}
 }
 
+// TestCutSegmentsDoNotComeBack: a process removes a segment and is killed before
+// the folder is synced; the next one finds it gone, and the log grows past its name
+// in the segment before. A crash behind the next Sync must not bring it back: it
+// would hide those records behind others with their IDs (I2).
+func TestCutSegmentsDoNotComeBack(t *testing.T) {
+	for seed := range uint64(20) {
+		b := newBundle(t, vfs.NewMem(), 4096)
+		require.NoError(t, b.l.Cut(txn.None))
+		require.NoError(t, b.l.Append(frame(0, 5, 500)))
+		require.NoError(t, b.l.Append(frame(5, 5, 500)))
+		require.NoError(t, b.l.Flush())
+		require.NoError(t, b.l.Sync())
+		require.Len(t, b.l.Extents(), 2)
+		require.NoError(t, b.l.Cut(1))
+		killed := b.fs.Clone()
+		require.NoError(t, b.l.Close())
+
+		b = newBundle(t, killed, 1<<20)
+		require.NoError(t, b.l.Cut(1))
+		want := append(frame(0, 2, 500), frame(2, 10, 300)...)
+		require.NoError(t, b.l.Append(frame(2, 10, 300)))
+		require.NoError(t, b.l.Flush())
+		require.NoError(t, b.l.Sync())
+		crashed := killed.CrashClone(seed)
+		require.NoError(t, b.l.Close())
+
+		b = newBundle(t, crashed, 1<<20)
+		require.NoError(t, b.l.Cut(11), "seed %d", seed)
+		require.Equal(t, string(want), string(b.readAll(t, 11, 4096)))
+		require.NoError(t, b.l.Close())
+	}
+}
+
+// TestFailedSyncIsNotRetried: a sync that fails for want of space is as final as
+// any other, also where a Cut lets go of a segment: its bytes may be lost, and the
+// next sync would say nothing of them.
+func TestFailedSyncIsNotRetried(t *testing.T) {
+	for name, call := range map[string]func(*Log) error{
+		"cut":  func(l *Log) error { return l.Cut(1) },
+		"sync": func(l *Log) error { return l.Sync() },
+	} {
+		for _, rule := range []vfs.Rule{
+			{Op: vfs.OpDatasync, Match: "*.seg", Err: syscall.ENOSPC},
+			{Op: vfs.OpDatasync, Match: "*.idx", Err: syscall.ENOSPC},
+		} {
+			b := newBundle(t, vfs.NewMem(), 1<<20)
+			require.NoError(t, b.l.Cut(txn.None))
+			require.NoError(t, b.l.Append(frame(0, 5, 500)))
+			require.NoError(t, b.l.Flush())
+			b.fs.Inject(rule)
+			var failed *damage.SyncError
+			require.ErrorAs(t, call(b.l), &failed, name)
+			require.ErrorIs(t, failed, syscall.ENOSPC)
+			require.NoError(t, b.l.Close())
+		}
+	}
+}
+
+// TestReadErrorIsNoDamagedIndex: a disk that fails to read says nothing about the
+// index.
+func TestReadErrorIsNoDamagedIndex(t *testing.T) {
+	b := newBundle(t, vfs.NewMem(), 1<<20)
+	require.NoError(t, b.l.Cut(txn.None))
+	require.NoError(t, b.l.Append(frame(0, 50, 500)))
+	require.NoError(t, b.l.Flush())
+	require.NoError(t, b.l.Close())
+	b = newBundle(t, b.fs, 1<<20)
+	b.fs.Inject(vfs.Rule{Op: vfs.OpRead, Match: "*.seg", Skip: 1, Err: syscall.EIO}) // not the header
+	require.ErrorIs(t, b.l.Cut(40), syscall.EIO)
+	b.fs.ClearRules()
+	require.NoError(t, b.l.Cut(40))
+	require.Empty(t, b.odd)
+	require.NoError(t, b.l.Close())
+}
+
 // TestDamageIsNoFailureOfARebuild: the index of the segment that is being written
 // is damaged, and one of its records too. The storage must go on, since every
 // other partition's log is whole.

@@ -8,6 +8,7 @@ import (
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/vfs"
+	"github.com/waltz-log/waltz/storage/internal/damage"
 	"github.com/waltz-log/waltz/storage/internal/header"
 )
 
@@ -24,7 +25,7 @@ type writer struct {
 	last    txn.ID  // last record in buf
 
 	unsynced []*active // segments before the active one
-	dirDirty bool
+	dirDirty bool      // files came or went, by this process or a killed one, since the folder was synced
 }
 
 // active is a segment that is being written, or was and is not yet synced.
@@ -168,7 +169,8 @@ func (l *Log) create(name, magic string, first txn.ID) (vfs.File, error) {
 	return f, nil
 }
 
-// Sync makes everything up to End durable, files first and then the folder.
+// Sync makes everything up to End durable, files first and then the folder. A
+// sync that fails is a *damage.SyncError.
 func (l *Log) Sync() error {
 	w := &l.w
 	for len(w.unsynced) > 0 {
@@ -184,7 +186,7 @@ func (l *Log) Sync() error {
 	}
 	if w.dirDirty {
 		if err := l.c.FS.SyncDir(l.c.Dir); err != nil {
-			return fmt.Errorf("sync folder %s: %w", l.c.Dir, err)
+			return fmt.Errorf("sync folder %s: %w", l.c.Dir, &damage.SyncError{Err: err})
 		}
 		w.dirDirty = false
 	}
@@ -196,10 +198,10 @@ func (l *Log) syncOne(a *active) error {
 		return nil
 	}
 	if err := a.f.Datasync(); err != nil {
-		return fmt.Errorf("sync segment %s: %w", l.path(segmentName(a.first)), err)
+		return fmt.Errorf("sync segment %s: %w", l.path(segmentName(a.first)), &damage.SyncError{Err: err})
 	}
 	if err := a.x.Datasync(); err != nil {
-		return fmt.Errorf("sync index %s: %w", l.path(indexName(a.first)), err)
+		return fmt.Errorf("sync index %s: %w", l.path(indexName(a.first)), &damage.SyncError{Err: err})
 	}
 	a.dirty = false
 	return nil

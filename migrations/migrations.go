@@ -9,10 +9,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
-	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed sqlite/*.sql postgres/*.sql mysql/*.sql
@@ -48,6 +48,7 @@ type Migrator struct {
 	log     *slog.Logger
 	files   fs.FS
 	known   []Migration
+	lease   time.Duration // of the lock
 }
 
 // Migration is one step of the schema.
@@ -62,6 +63,8 @@ type Migration struct {
 type SchemaError struct {
 	Database, Known int64 // versions
 	Pending         []Migration
+
+	hidden bool // the database shows tables only to those who may read them
 }
 
 func (e *SchemaError) Error() string {
@@ -72,8 +75,12 @@ func (e *SchemaError) Error() string {
 	for _, m := range e.Pending {
 		names = append(names, m.Name)
 	}
-	return fmt.Sprintf("schema of the framework's tables is at version %d of %d, pending: %s: run \"waltz migrate up\", or open with MigrateAuto",
+	text := fmt.Sprintf("schema of the framework's tables is at version %d of %d, pending: %s: run \"waltz migrate up\", or open with MigrateAuto",
 		e.Database, e.Known, strings.Join(names, ", "))
+	if e.hidden {
+		text += "; if that was done, give this user SELECT on " + VersionTable
+	}
+	return text
 }
 
 // New prepares the migrations of a database. It does not connect yet. The pool
@@ -86,7 +93,7 @@ func New(db *sql.DB, dialect Dialect, o Options) (*Migrator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("migrations: %w", err)
 	}
-	m := &Migrator{db: db, dialect: dialect, log: o.Logger, files: sub}
+	m := &Migrator{db: db, dialect: dialect, log: o.Logger, files: sub, lease: lockLease}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -119,26 +126,30 @@ func (m *Migrator) provider() (*goose.Provider, error) {
 //
 // Errors: [*SchemaError] for a newer schema; the database's.
 func (m *Migrator) Up(ctx context.Context) ([]Migration, error) {
-	if err := m.Check(ctx); err == nil || newer(err) || !pending(err) {
+	if err := m.Check(ctx); !pending(err) {
 		return nil, err
 	}
-	locker, err := m.locker()
-	if err != nil {
-		return nil, err
-	}
-	if err := locker.Lock(ctx, m.db); err != nil {
-		return nil, fmt.Errorf("migrations: wait for lock %s: %w", LockTable, err)
-	}
-	done, err := m.up(ctx)
-	if unlock := locker.Unlock(context.WithoutCancel(ctx), m.db); unlock != nil {
-		err = errors.Join(err, fmt.Errorf("migrations: release lock %s: %w", LockTable, unlock))
+	var done []Migration
+	err := newRowLock(m.db, m.dialect, m.lease).while(ctx, func(ctx context.Context) (err error) {
+		done, err = m.up(ctx)
+		return err
+	})
+	if err != nil && m.Check(ctx) == nil { // another instance was faster, or only the lock could not be released
+		m.log.Warn("schema is up to date, in spite of an error", "err", err)
+		err = nil
 	}
 	return done, err
 }
 
-// up runs under the lock. What another instance did while this one waited is
-// found by goose.
+// up runs under the lock, on whatever another instance did while this one waited:
+// goose would take a newer schema for one with nothing to do.
 func (m *Migrator) up(ctx context.Context) ([]Migration, error) {
+	if err := m.Check(ctx); !pending(err) {
+		return nil, err
+	}
+	if err := m.versions(ctx); err != nil {
+		return nil, err
+	}
 	p, err := m.provider()
 	if err != nil {
 		return nil, err
@@ -148,29 +159,30 @@ func (m *Migrator) up(ctx context.Context) ([]Migration, error) {
 		results = partial.Applied
 		err = fmt.Errorf("%s failed, the ones before it are applied; it will be tried again the next time: %w", partial.Failed.Source.Path, partial.Err)
 	}
+	if err != nil {
+		err = fmt.Errorf("migrations: %w", err)
+	}
 	var done []Migration
 	for _, r := range results {
 		done = append(done, Migration{r.Source.Version, r.Source.Path, true})
 		m.log.Info("migration applied", "file", r.Source.Path, "took", r.Duration)
 	}
-	if err != nil {
-		return done, fmt.Errorf("migrations: %w", err)
-	}
-	return done, nil
+	return done, err
 }
 
-// locker makes a lock for one use.
-func (m *Migrator) locker() (lock.Locker, error) {
-	o := []lock.TableLockerOption{
-		lock.WithTableName(LockTable),
-		lock.WithTableLockTimeout(lockRetry, uint64(lockTimeout/lockRetry)),
-		lock.WithTableLogger(m.log),
+// versions makes the version table as goose would: where DDL commits by itself,
+// goose never gets over a crash between making it and writing its first row.
+func (m *Migrator) versions(ctx context.Context) error {
+	if _, err := m.db.ExecContext(ctx, createVersions(m.dialect)); err != nil {
+		return fmt.Errorf("migrations: create %s: %w", VersionTable, err)
 	}
-	switch m.dialect {
-	case Postgres:
-		return lock.NewPostgresTableLocker(o...)
-	case MySQL:
-		return lock.NewMySQLTableLocker(o...)
+	var rows int
+	err := m.db.QueryRowContext(ctx, "SELECT count(*) FROM "+VersionTable).Scan(&rows)
+	if err == nil && rows == 0 {
+		_, err = m.db.ExecContext(ctx, insertVersion(0))
 	}
-	return newRowLock(), nil
+	if err != nil {
+		return fmt.Errorf("migrations: first row of %s: %w", VersionTable, err)
+	}
+	return nil
 }

@@ -59,7 +59,7 @@ func (m *Migrator) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e := &SchemaError{Database: version, Known: m.Known()}
+	e := &SchemaError{Database: version, Known: m.Known(), hidden: version == 0 && m.dialect == MySQL}
 	for _, s := range status {
 		if !s.Applied {
 			e.Pending = append(e.Pending, s)
@@ -71,31 +71,45 @@ func (m *Migrator) Check(ctx context.Context) error {
 	return nil
 }
 
-func newer(err error) bool {
-	e, is := errors.AsType[*SchemaError](err)
-	return is && e.Database > e.Known
-}
-
 func pending(err error) bool {
 	e, is := errors.AsType[*SchemaError](err)
-	return is && len(e.Pending) > 0
+	return is && e.Database <= e.Known
 }
 
-// exists finds a table in the current schema.
-var exists = map[Dialect]string{
-	SQLite:   "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '" + VersionTable + "'",
-	Postgres: "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = '" + VersionTable + "'",
-	MySQL:    "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = '" + VersionTable + "'",
+// find looks for the version table: it returns the schema where new tables are made,
+// and the one where that name leads to; "" if there is none.
+var find = map[Dialect]string{
+	SQLite: "SELECT 'main', coalesce((SELECT 'main' FROM sqlite_master WHERE type = 'table' AND name = '" + VersionTable + "'), '')",
+	Postgres: "SELECT coalesce(current_schema(), ''), coalesce((SELECT n.nspname FROM pg_catalog.pg_class c " +
+		"JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('" + VersionTable + "')), '')",
+	MySQL: "SELECT coalesce(database(), ''), coalesce((SELECT table_schema FROM information_schema.tables " +
+		"WHERE table_schema = database() AND table_name = '" + VersionTable + "'), '')",
+}
+
+// exists reports whether there is a version table. One that is found by way of
+// search_path in another schema than the first is refused: an update would make
+// the tables again, empty, and everything would be applied to the view once more.
+func (m *Migrator) exists(ctx context.Context) (bool, error) {
+	var current, found string
+	if err := m.db.QueryRowContext(ctx, find[m.dialect]).Scan(&current, &found); err != nil {
+		return false, fmt.Errorf("migrations: look for %s: %w", VersionTable, err)
+	}
+	switch {
+	case current == "" && m.dialect == Postgres:
+		return false, errors.New("migrations: no schema to work in: search_path names none that exists and that this user may use")
+	case current == "":
+		return false, errors.New("migrations: no database to work in: the address names none")
+	case found != "" && found != current:
+		return false, fmt.Errorf("migrations: %s is in schema %s, but new tables would be made in %s: connect with search_path=%s, or with search_path=%s alone to make others there",
+			VersionTable, found, current, found, current)
+	}
+	return found != "", nil
 }
 
 // applied reads the version table, if there is one. goose would create it.
 func (m *Migrator) applied(ctx context.Context) (map[int64]bool, error) {
-	var tables int
-	if err := m.db.QueryRowContext(ctx, exists[m.dialect]).Scan(&tables); err != nil {
-		return nil, fmt.Errorf("migrations: look for %s: %w", VersionTable, err)
-	}
-	if tables == 0 {
-		return nil, nil
+	if there, err := m.exists(ctx); err != nil || !there {
+		return nil, err
 	}
 	rows, err := m.db.QueryContext(ctx, "SELECT version_id FROM "+VersionTable+" WHERE version_id > 0")
 	if err != nil {

@@ -72,7 +72,9 @@ type Database[Tx, S any] interface {
 	// Failed notes that a letter that is held or asked for could not be applied: it
 	// becomes dead with the Class, Code, Text and Instance given, one more attempt,
 	// and the time of the database. It changes nothing if there is no such letter.
-	Failed(ctx context.Context, r Ref, l Letter) error
+	// [ErrLost]: the row's epoch, which is compared first in the same SQL transaction
+	// and stays, is another; somebody may have asked for one more try.
+	Failed(ctx context.Context, r Ref, epoch int64, l Letter) error
 }
 
 // Identity is what a view's rows are found by, and the log that it is made from.

@@ -19,7 +19,7 @@ type Letters interface {
 	List(ctx context.Context, r Ref, q LetterQuery) ([]Letter, error)
 
 	// Ask marks the dead letters from first to last, both included, as asked for, and
-	// returns how many. If there are any it raises the row's epoch in the same SQL
+	// returns how many, with those that are marked already. If there are any it raises the row's epoch in the same SQL
 	// transaction: that is how an applier gets to know. The row is locked before the
 	// letters, as in every step.
 	Ask(ctx context.Context, r Ref, first, last waltz.ID, by string) (int, error)

@@ -169,7 +169,7 @@ func (m *memory) Discard(context.Context, Ref, waltz.ID, string, string) (bool, 
 	return false, nil
 }
 
-func (m *memory) Failed(context.Context, Ref, Letter) error { return nil }
+func (m *memory) Failed(context.Context, Ref, int64, Letter) error { return nil }
 
 func (m *memory) Fault(err error) (Fault, bool) {
 	return Fault{Class: ClassData, Code: "memory"}, errors.Is(err, errMemory)

@@ -218,7 +218,7 @@ func (v *survey[Tx, S]) failed(ctx context.Context, i int, cause error) error {
 	v.a.logger.Warn("a dead letter can't be applied yet", "partition", v.ref.Partition, "transaction_id", l.ID, "class", f.Class, "code", f.Code, "text", f.Text)
 	now := v.a.letter(f, cause)
 	now.ID = l.ID
-	if err := v.insist(ctx, func() error { return v.a.db.Failed(ctx, v.ref, now) }); err != nil {
+	if err := v.insist(ctx, func() error { return v.a.db.Failed(ctx, v.ref, v.row.Epoch, now) }); err != nil {
 		return err
 	}
 	l.State = LetterDead

@@ -40,7 +40,28 @@ func guarantees[Tx, S any]() []guarantee[Tx, S] {
 		{"wrong configuration stops, whatever the policy", s.configuration},
 		{"too many dead letters stop the view (F24)", s.tooManyDead},
 		{"ten dead letters in a row are wrong configuration", s.tenInARow},
+		{"skip passes what it must not, counts it and keeps nothing", s.skipped},
+		{"ten skipped in a row are wrong configuration", s.skippedInARow},
+		{"the first transaction after a change of meaning stops", s.meaning},
 		{"row values are in dead letters, never in logs (F25)", s.noValuesInLogs},
+
+		// Dead letters.
+		{"letters tell what an operator needs", s.listed},
+		{"a retry applies, and makes the view complete (F20)", s.retry},
+		{"a retry without a handler leaves the letter dead", s.retryWithoutHandler},
+		{"an applier hears that a retry was asked for", s.askedFor},
+		{"a retry that was asked for waits until somebody runs", s.askedWhileNobodyRuns},
+		{"a retry takes nobody's lease", s.askedUnderLease},
+		{"an unknown outcome of a retry is read from the letters", s.retryUnknownOutcome},
+		{"retries and appliers race, everything is applied once", s.retriesRace},
+		{"a discarded letter stays, with its reason", s.discarded},
+		{"a key in quarantine holds what changes it, a retry drains in order (F21)", s.quarantine},
+		{"a retry of one letter leaves held what others hold", s.quarantineRetriedInPart},
+		{"a discard lets through what is held behind it", s.quarantineDiscarded},
+		{"quarantine is exact with several instances", s.quarantineRaces},
+		{"quarantine is bounded", s.quarantineIsBounded},
+		{"nothing passes a transaction of which nobody knows the keys", s.quarantineWithoutKeys},
+		{"quarantine holds single transactions of runs", s.quarantineOfRuns},
 
 		// View.
 		{"a snapshot shows exactly its mark", s.snapshots},

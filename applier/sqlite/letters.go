@@ -104,11 +104,13 @@ func scanLetter(rows *Rows) (l applier.Letter, err error) {
 }
 
 const (
+	sameEpoch = `UPDATE waltz_high_water_marks SET updated_at = ` + now + ` WHERE number = ? AND epoch = ?`
+
 	epochUp = `UPDATE waltz_high_water_marks SET epoch = epoch + 1, updated_at = ` + now + ` WHERE number = ?`
 
 	askLetters = `
 UPDATE waltz_dead_letters SET state = 'retry', changed_by = ?
-WHERE name = ? AND version = ? AND partition = ? AND transaction_id BETWEEN ? AND ? AND state = 'dead'`
+WHERE name = ? AND version = ? AND partition = ? AND transaction_id BETWEEN ? AND ? AND state IN ('dead', 'retry')`
 
 	discardLetter = `
 UPDATE waltz_dead_letters SET state = 'discarded', reason = ?, changed_by = ?
@@ -146,8 +148,11 @@ func (d *database) changeLetters(ctx context.Context, r applier.Ref, query strin
 }
 
 // Failed implements applier.Database.
-func (d *database) Failed(ctx context.Context, r applier.Ref, l applier.Letter) error {
+func (d *database) Failed(ctx context.Context, r applier.Ref, epoch int64, l applier.Letter) error {
 	return d.w.alone(ctx, func(s *session) error {
+		if err := expectOne(s, sameEpoch, r.Number, epoch); err != nil {
+			return err
+		}
 		_, err := s.exec(failLetter, nil, []any{l.Class, l.Code, l.Text, l.Instance, r.Name, r.Version, int(r.Partition), int64(l.ID)})
 		return err
 	})

@@ -213,6 +213,8 @@ func TestSchemeWithLogger(t *testing.T) {
 func TestSchemeRefusesWhatIsNoFolder(t *testing.T) {
 	for address, want := range map[string]string{
 		"file://data/log":               "file:///data/log",
+		"file:/data/log":                "write file:///data/log",
+		"file:data/log":                 "write file:///data/log",
 		"file:///":                      "absolute folder",
 		"file:///log?partition=4":       "partitions=N",
 		"file:///log?partitions=0":      "partitions=N",

@@ -57,6 +57,9 @@ func (w *Waltz) Transport() waltz.Transport {
 // withURL returns the options with what the address says.
 func (o Options) withURL(u *url.URL) (Options, error) {
 	o.Dir, o.Partitions = u.Path, 0
+	if u.OmitHost || u.Opaque != "" {
+		return o, fmt.Errorf("%w: write file:///%s for an absolute folder", waltz.ErrAddress, strings.TrimPrefix(u.Opaque+u.Path, "/"))
+	}
 	if u.Host != "" && u.Host != "localhost" {
 		return o, fmt.Errorf("%w: %q stands where a host would; write file:///%s for an absolute folder", waltz.ErrAddress, u.Host, u.Host+u.Path)
 	}

@@ -14,26 +14,30 @@ import (
 // builtin is the scheme of servers named by address.
 const builtin = "waltz"
 
-// openTransport opens an address by its scheme.
+// openTransport opens an address by its scheme. What follows it is the scheme's to
+// judge, also that the slashes are missing: it knows how to write it right.
 func openTransport(ctx context.Context, addr string, schemes []Scheme) (Transport, error) {
-	name, rest, found := strings.Cut(addr, "://")
+	name, rest, found := strings.Cut(addr, ":")
 	name = strings.ToLower(name)
-	if !found {
-		return Transport{}, fmt.Errorf("%w: %q has no scheme: want %s", ErrAddress, addr, known(schemes))
-	}
 	for _, s := range slices.Backward(schemes) {
-		if s.Name == name {
+		if found && s.Name == name {
 			return openScheme(ctx, addr, s)
 		}
 	}
-	if name != builtin {
+	servers, slashes := strings.CutPrefix(rest, "//")
+	switch {
+	case name == builtin && found && !slashes:
+		return Transport{}, fmt.Errorf("%w: %q: write %s://%s", ErrAddress, addr, builtin, strings.TrimPrefix(rest, "/"))
+	case !slashes:
+		return Transport{}, fmt.Errorf("%w: %q has no scheme: want %s", ErrAddress, addr, known(schemes))
+	case name != builtin:
 		return Transport{}, fmt.Errorf("%w: %q has an unknown scheme: want %s", ErrAddress, addr, known(schemes))
 	}
-	servers, err := parseServers(rest)
+	all, err := parseServers(servers)
 	if err != nil {
 		return Transport{}, fmt.Errorf("%w: %q: %w", ErrAddress, addr, err)
 	}
-	return Transport{Addresses: servers}, nil
+	return Transport{Addresses: all}, nil
 }
 
 func openScheme(ctx context.Context, addr string, s Scheme) (Transport, error) {

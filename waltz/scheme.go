@@ -13,8 +13,10 @@ import (
 type Scheme struct {
 	// Name is what stands before "://" in an address, in lower case.
 	Name string
-	// Open prepares the way to the cluster behind u. ctx bounds Open only, not
-	// the transport. It is called once for each Dial.
+	// Open prepares the way to the cluster behind u, in which the slashes behind the
+	// scheme may be missing (OmitHost, Opaque); an address that is not as it should
+	// be is an [ErrAddress]. ctx bounds Open only, not the transport. It is called
+	// once for each Dial.
 	Open func(ctx context.Context, u *url.URL) (Transport, error)
 }
 

@@ -194,14 +194,37 @@ func TestPaths(t *testing.T) {
 		"sqlite:///a%20b.db":  "/a b.db",
 		"/a/b?c#d.db":         "/a/b?c#d.db",
 		"sqlite:///a/../b.db": "/b.db",
+		"SQLite:///a/b.db":    "/a/b.db",
+		"/a/sqlite:/b.db":     "/a/sqlite:/b.db",
 	} {
 		got, err := Path(file)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
-	for _, file := range []string{"", ":memory:", "sqlite://a/b", "sqlite://", "sqlite:///a?x=y", "postgres://h/db", "sqlite:///%zz"} {
+	for _, file := range []string{
+		"", ":memory:", "sqlite://", "sqlite:///", "sqlite:///a/", "sqlite:///a?x=y", "sqlite:///a?", "sqlite:///a#b",
+		"sqlite://user@/a", "sqlite:", "postgres://h/db", "sqlite:///%zz",
+	} {
 		_, err := Path(file)
 		require.ErrorContains(t, err, "database", file)
+	}
+}
+
+// An address with one slash, or with none, looks like a path and is none: it
+// would name another file than the one that was meant.
+func TestMistypedAddressesAreCorrected(t *testing.T) {
+	for file, right := range map[string]string{
+		"sqlite:/a/b.db":          "sqlite:///a/b.db",
+		"sqlite://a/b.db":         "sqlite:///a/b.db",
+		"sqlite://relative.db":    "sqlite:///relative.db",
+		"sqlite:a/b.db":           "sqlite:///a/b.db",
+		"SQLITE:/a/b.db":          "sqlite:///a/b.db",
+		"sqlite://localhost/b.db": "sqlite:///localhost/b.db",
+	} {
+		_, err := Path(file)
+		require.ErrorContains(t, err, right, file)
+		_, err = OpenDB(file)
+		require.ErrorContains(t, err, right, file)
 	}
 }
 

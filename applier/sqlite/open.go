@@ -63,23 +63,41 @@ func OpenDB(file string) (*sql.DB, error) {
 	return sql.OpenDB(c), nil
 }
 
+// scheme stands before the address of a file.
+const scheme = "sqlite"
+
+// IsURL reports whether file is, or was meant to be, an address: it begins with
+// "sqlite:". A file with such a name is ./sqlite:name.
+func IsURL(file string) bool {
+	name, _, found := strings.Cut(file, ":")
+	return found && strings.EqualFold(name, scheme)
+}
+
 // Path returns the absolute path that sqlite:///absolute/path or a path names.
+// Every other spelling of an address is refused with the right one.
 func Path(file string) (string, error) {
-	path, isURL := strings.CutPrefix(file, "sqlite://")
-	if isURL {
-		u, err := url.Parse(file)
-		if err != nil {
-			return "", fmt.Errorf("database %q: %w", file, errors.Unwrap(err))
-		}
-		if u.Host != "" || !filepath.IsAbs(u.Path) || u.RawQuery != "" || u.Fragment != "" {
-			return "", fmt.Errorf("database %q: want sqlite:///absolute/path and nothing else", file)
-		}
-		path = u.Path
+	if IsURL(file) {
+		return urlPath(file)
 	}
-	if path == "" || strings.HasPrefix(path, ":memory:") || !isURL && strings.Contains(path, "://") {
+	if file == "" || strings.HasPrefix(file, ":memory:") || strings.Contains(file, "://") {
 		return "", fmt.Errorf("database %q: want a path or sqlite:///absolute/path; a view in memory would be another one on each connection", file)
 	}
-	return filepath.Abs(path)
+	return filepath.Abs(file)
+}
+
+// urlPath returns the path of an address.
+func urlPath(addr string) (string, error) {
+	u, err := url.Parse(addr)
+	if err != nil {
+		return "", fmt.Errorf("database %q: %w", addr, errors.Unwrap(err))
+	}
+	if u.OmitHost || u.Host != "" || u.Opaque != "" {
+		return "", fmt.Errorf("database %q: write %s:///%s for an absolute file", addr, scheme, strings.TrimPrefix(u.Opaque+u.Host+u.Path, "/"))
+	}
+	if u.Path == "" || strings.HasSuffix(u.Path, "/") || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return "", fmt.Errorf("database %q: want %s:///absolute/path and nothing else", addr, scheme)
+	}
+	return filepath.Clean(u.Path), nil
 }
 
 // dsn has the settings of every connection. Times are stored as SQLite's own

@@ -36,7 +36,7 @@ func checkAddress(addr string) error {
 	for _, s := range schemes(embedded.Options{}) {
 		known = append(known, s.Name)
 	}
-	name, _, found := strings.Cut(addr, "://")
+	name, _, found := strings.Cut(addr, ":")
 	for _, k := range known {
 		if found && strings.EqualFold(name, k) {
 			return nil

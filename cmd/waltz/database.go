@@ -18,7 +18,7 @@ import (
 
 // dbFlags are the flags of every command that talks to a database.
 func dbFlags(cmd *cobra.Command) {
-	cmd.Flags().String("db", "", "database: sqlite:///file, postgres://user:pw@host/db or mysql://user:pw@host:port/db")
+	cmd.Flags().String("db", "", "database: sqlite:///abs/file, postgres://user:pw@host/db or mysql://user:pw@host:port/db")
 	need(cmd, "db")
 }
 
@@ -26,7 +26,7 @@ func dbFlags(cmd *cobra.Command) {
 func openDB(addr string) (*sql.DB, migrations.Dialect, error) {
 	scheme, _, found := strings.Cut(addr, "://")
 	switch {
-	case found && scheme == "sqlite":
+	case sqlite.IsURL(addr):
 		db, err := sqlite.OpenDB(addr)
 		return db, migrations.SQLite, asUsage(err)
 	case found && (scheme == "postgres" || scheme == "postgresql"):

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/waltz-log/waltz/applier/sqlite"
@@ -66,17 +65,14 @@ func logAddress(o houseOptions) (string, error) {
 
 // dbFile returns the file that a database's address names.
 func dbFile(addr string) (string, error) {
-	u, err := url.Parse(addr)
+	if !sqlite.IsURL(addr) {
+		return "", usagef("--db %q: unknown scheme: want sqlite:///abs/file", addr)
+	}
+	file, err := sqlite.Path(addr)
 	if err != nil {
 		return "", usagef("--db: %w", err)
 	}
-	if u.Scheme != "sqlite" {
-		return "", usagef("--db %q: unknown scheme: want sqlite:///abs/file", addr)
-	}
-	if u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasSuffix(u.Path, "/") || u.RawQuery != "" {
-		return "", usagef("--db %q: want an absolute file, as in sqlite:///var/lib/ledger/view.db", addr)
-	}
-	return u.Path, nil
+	return file, nil
 }
 
 // existing returns the file of a view that must be there.

@@ -24,7 +24,8 @@ below zero without allowance, and that the transit accounts hold exactly the pen
 transfers. Then it replays the log into a scratch SQLite database and compares it
 with the view, row by row. The view is brought up to the log's end first.
 
-Exits with 1 if anything is wrong.`,
+Exits with 1 if anything is wrong, or if it can't be found out. With --output json
+the one object then says "check":"failed", and as "reason" why.`,
 		Example: "  ledger check --log file:///tmp/bank/log --db sqlite:///tmp/bank/view.db",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -48,37 +49,57 @@ type checked struct {
 	Pending      int64  `json:"pending"`
 	PendingMinor int64  `json:"pending_minor"`
 	Problems     int    `json:"problems"`
+	Reason       string `json:"reason,omitempty"` // why it failed
+}
+
+// unchecked is the result of a check that came to no end: it has no figures.
+type unchecked struct {
+	Check  string `json:"check"` // "failed"
+	Reason string `json:"reason"`
 }
 
 var errCheckFailed = errors.New("check failed")
 
 func check(c *cobra.Command, log, db string) error {
-	logger, err := logger(c)
+	r, err := examine(c, log, db)
 	if err != nil {
-		return err
-	}
-	if _, err := existing(db); err != nil {
-		return err
-	}
-	h, err := openHouse(c.Context(), houseOptions{log: log, db: db, mustExist: true, logger: logger})
-	if err != nil {
-		return err
-	}
-	var r *audit.Report
-	err = h.during(c.Context(), false, func(ctx context.Context) error {
-		r, err = h.audit(ctx)
-		return err
-	})
-	if err = errors.Join(err, h.close()); err != nil {
-		return err
+		return printUnchecked(c, err)
 	}
 	for _, p := range r.Problems {
 		fmt.Fprintln(c.ErrOrStderr(), p)
 	}
-	if err := printChecked(c, r); err != nil {
-		return err
+	failed := verdict(r)
+	return errors.Join(failed, printChecked(c, r, failed))
+}
+
+// examine opens log and view and audits them.
+func examine(c *cobra.Command, log, db string) (r *audit.Report, err error) {
+	logger, err := logger(c)
+	if err != nil {
+		return nil, err
 	}
-	return verdict(r)
+	if _, err := existing(db); err != nil {
+		return nil, err
+	}
+	h, err := openHouse(c.Context(), houseOptions{log: log, db: db, mustExist: true, logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	err = h.during(c.Context(), false, func(ctx context.Context) error {
+		r, err = h.audit(ctx)
+		return err
+	})
+	return r, errors.Join(err, h.close())
+}
+
+// printUnchecked prints the one object that a script reads also when there is
+// nothing to tell but why, and returns why. A mistake in the command line is no
+// result: as with every command, it prints none.
+func printUnchecked(c *cobra.Command, why error) error {
+	if isUsage(why) || output(c) != "json" {
+		return why
+	}
+	return errors.Join(why, printJSON(c.OutOrStdout(), unchecked{"failed", why.Error()}))
 }
 
 func verdict(r *audit.Report) error {
@@ -91,10 +112,10 @@ func verdict(r *audit.Report) error {
 	return fmt.Errorf("%w: %s problems", errCheckFailed, count(r.ProblemCount))
 }
 
-func printChecked(c *cobra.Command, r *audit.Report) error {
-	result := checked{"ok", r.Transactions, r.Accounts, r.Pending, r.PendingMinor, r.ProblemCount}
-	if !r.OK() {
-		result.Check = "failed"
+func printChecked(c *cobra.Command, r *audit.Report, failed error) error {
+	result := checked{"ok", r.Transactions, r.Accounts, r.Pending, r.PendingMinor, r.ProblemCount, ""}
+	if failed != nil {
+		result.Check, result.Reason = "failed", failed.Error()
 	}
 	if output(c) == "json" {
 		return printJSON(c.OutOrStdout(), result)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: map[string]func(*testscript.TestScript, bool, []string){
-		"exits": exits, "tamper": tamper,
+		"exits": exits, "tamper": tamper, "failed": failed,
 	}})
 }
 
@@ -56,6 +57,21 @@ func tamper(ts *testscript.TestScript, _ bool, args []string) {
 	defer db.Close()
 	_, err = db.Exec(args[1])
 	ts.Check(err)
+}
+
+// failed PATTERN wants the last command's stdout to be the one object of a check
+// that failed, and why.
+func failed(ts *testscript.TestScript, _ bool, args []string) {
+	var o map[string]any
+	d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	ts.Check(d.Decode(&o))
+	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Token returns it bare
+		ts.Fatalf("more than one object")
+	}
+	reason, _ := o["reason"].(string)
+	if matches, err := regexp.MatchString(args[0], reason); o["check"] != "failed" || !matches || err != nil {
+		ts.Fatalf("check printed %v, want it failed with a reason like %q", o, args[0])
+	}
 }
 
 // process prepares a run of the command in a process of its own.

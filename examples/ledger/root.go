@@ -27,10 +27,16 @@ func report(err error, stderr io.Writer) int {
 		return 0
 	}
 	fmt.Fprintln(stderr, "ledger:", err)
-	if _, is := errors.AsType[*usageError](err); is || errors.Is(err, waltz.ErrAddress) {
+	if isUsage(err) {
 		return 2
 	}
 	return 1
+}
+
+// isUsage reports whether an error is a mistake in the command line.
+func isUsage(err error) bool {
+	_, is := errors.AsType[*usageError](err)
+	return is || errors.Is(err, waltz.ErrAddress)
 }
 
 // usageError is a mistake in the command line.
@@ -52,7 +58,7 @@ func newRoot() *cobra.Command {
 	asGroup(root)
 	root.PersistentFlags().String("log-level", "warn", "lowest level logged on stderr: debug, info, warn or error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newDemo(), newImport(), newBalances(), newStatement(), newCheck(), newGenerate())
+	root.AddCommand(newDemo(), newImport(), newBalances(), newStatement(), newCheck(), newGenerate(), newServe(), newLoadCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

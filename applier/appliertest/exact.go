@@ -196,7 +196,7 @@ func (s *suite[Tx, S]) swallowed() {
 	err := s.open(s.options(), applier.On(posted, func(ctx context.Context, tx Tx, r waltz.Record[posting]) error {
 		if r.ID == 3 {
 			_ = s.Exec(ctx, tx, entry, 0, 1, 1, 1, "") // there already
-			if s.Exec(ctx, tx, balance, 1, 1) == nil {
+			if s.Exec(ctx, tx, balance, 1, 1) == nil && !s.Late {
 				s.Error("the handle goes on after an error")
 			}
 			return nil

@@ -25,6 +25,8 @@ type Database[Tx, S any] struct {
 	Exec  func(ctx context.Context, tx Tx, query string, args ...any) error
 	Count func(ctx context.Context, tx Tx, query string, args ...any) (int64, error)
 	Read  func(ctx context.Context, s S, query string, args ...any) (int64, error)
+	// Late says that Exec does not wait for the answer, so that an error comes later.
+	Late bool
 }
 
 // Empty is a database with the framework's tables and nothing else in it.

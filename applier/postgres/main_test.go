@@ -1,0 +1,14 @@
+package postgres
+
+import (
+	"os"
+	"testing"
+
+	"github.com/waltz-log/waltz/internal/dbtest"
+)
+
+// servers are those that this package's tests share.
+var servers dbtest.Servers
+
+// TestMain is also the process that is killed: the test binary starts itself.
+func TestMain(m *testing.M) { os.Exit(servers.Run(m)) }

@@ -65,7 +65,15 @@ func runDev(cmd *cobra.Command, _ []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, drain(cmd, w)) }()
+	defer func() {
+		ended := drain(cmd, w)
+		switch failed := w.Err(); {
+		case failed == nil:
+			err = errors.Join(err, ended)
+		case err == nil:
+			err = failed // what the end says then is this once more
+		}
+	}()
 	metrics, stop, err := serveMetrics(cmd, w)
 	if err != nil {
 		return err

@@ -245,10 +245,11 @@ func TestOptions(t *testing.T) {
 
 	_, err = Options{
 		Name: "a b", Version: -1, Instance: strings.Repeat("x", 101), Migrate: 7, Policy: 7, UnknownHeaders: 7, HA: 7, DeadMax: -1, DeadWindow: -1,
+		QuarantineMax: -1, LettersEvery: -1, Meaning: strings.Repeat("x", 101),
 		LeaseDuration: time.Millisecond, BatchTransactionsMax: -1, BatchBytesMax: -1, RetryMin: 5, RetryMax: 4, StopGrace: -1,
 	}.filled()
 	for _, what := range []string{
-		"name \"a b\"", "version -1", "instance", "migrate 7", "policy 7", "unknown headers 7", "ha 7", "dead letters -1", "dead letter window",
+		"name \"a b\"", "version -1", "instance", "migrate 7", "policy 7", "unknown headers 7", "ha 7", "dead letters -1", "dead letter window", "quarantine of -1", "letters every", "meaning of 101 bytes",
 		"lease 1ms", "batch of -1 transactions", "batch of -1 bytes", "retry after", "stop grace",
 	} {
 		require.ErrorContains(t, err, what)

@@ -65,7 +65,11 @@ func printMigrations(cmd *cobra.Command, m *migrations.Migrator, list []migratio
 		return printObject(cmd, r)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "schema is at version %d of %d\n", r.SchemaVersion, r.KnownVersion)
+	if r.SchemaVersion > r.KnownVersion {
+		fmt.Fprintf(w, "schema is at version %d, newer than the %d that this program knows\n", r.SchemaVersion, r.KnownVersion)
+	} else {
+		fmt.Fprintf(w, "schema is at version %d of %d\n", r.SchemaVersion, r.KnownVersion)
+	}
 	for _, one := range r.Migrations {
 		state := "pending"
 		if one.Applied {

@@ -15,13 +15,22 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/waltz-log/waltz/internal/dbtest"
 )
 
 // The scripts run the real command line in processes of its own: this test
 // binary, called as waltz, is that command.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"waltz": mainForScripts})
+	testscript.Main(withServers{m}, map[string]func(){"waltz": mainForScripts})
 }
+
+var servers dbtest.Servers
+
+// withServers ends the database servers after the tests.
+type withServers struct{ *testing.M }
+
+func (m withServers) Run() int { return servers.Run(m.M) }
 
 // mainForScripts is main, as the test binary cannot call it under its own name.
 func mainForScripts() {

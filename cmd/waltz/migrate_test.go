@@ -1,0 +1,85 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"github.com/waltz-log/waltz/migrations"
+)
+
+// The migrate commands on real databases.
+func TestMigrateScripts(t *testing.T) {
+	newest := strconv.FormatInt(knownVersion(t), 10)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/migrate",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("KNOWN", newest)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"database": newDatabase(t),
+			"exits":    exits,
+			"freeport": freePort,
+			"json":     checkJSON,
+			"sql":      execSQL,
+			"sqlfile":  execSQLFile,
+		},
+	})
+}
+
+func knownVersion(t *testing.T) int64 {
+	t.Helper()
+	db, dialect, err := openDB("sqlite://" + t.TempDir() + "/view.db")
+	require.NoError(t, err)
+	m, err := migrations.New(db, dialect, migrations.Options{})
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	return m.Known()
+}
+
+// newDatabase makes an empty database and sets a variable to its address:
+// database NAME postgres|mysql
+func newDatabase(t *testing.T) func(ts *testscript.TestScript, neg bool, args []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: database NAME postgres|mysql")
+		}
+		if args[1] == "mysql" {
+			ts.Setenv(args[0], servers.MariaDB(t).NewDatabase(t))
+			return
+		}
+		ts.Setenv(args[0], servers.PostgreSQL(t).NewDatabase(t))
+	}
+}
+
+// execSQL executes one statement: sql ADDRESS STATEMENT
+func execSQL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sql ADDRESS STATEMENT")
+	}
+	db, _, err := openDB(args[0])
+	ts.Check(err)
+	_, err = db.Exec(args[1])
+	ts.Check(err)
+	ts.Check(db.Close())
+}
+
+// execSQLFile executes all statements of a file, as a database's own command line
+// would: sqlfile ADDRESS FILE
+func execSQLFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sqlfile ADDRESS FILE")
+	}
+	text, err := os.ReadFile(ts.MkAbs(args[1]))
+	ts.Check(err)
+	many := "?multiStatements=true"
+	if strings.HasPrefix(args[0], "postgres") {
+		many = "&default_query_exec_mode=simple_protocol"
+	}
+	execSQL(ts, neg, []string{args[0] + many, string(text)})
+}

@@ -122,11 +122,16 @@ func (p *Proxy) add(pair ...net.Conn) bool {
 	return !p.closed
 }
 
-// match takes the plan if what was sent holds its text.
-func (p *Proxy) match(sent []byte) *plan {
+// match takes the plan if its text ends in the last n bytes of what was sent: what
+// was there before was sent before the plan was made.
+func (p *Proxy) match(sent []byte, n int) *plan {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.plan == nil || !bytes.Contains(bytes.ToUpper(sent), p.plan.text) {
+	if p.plan == nil {
+		return nil
+	}
+	sent = sent[max(0, len(sent)-n-len(p.plan.text)+1):]
+	if !bytes.Contains(bytes.ToUpper(sent), p.plan.text) {
 		return nil
 	}
 	defer func() { p.plan = nil }()
@@ -175,7 +180,7 @@ func (w *wire) forth() {
 
 // pass sends a piece on, unless it is where the connection is cut.
 func (w *wire) pass(seen, piece []byte) bool {
-	plan := w.p.match(seen)
+	plan := w.p.match(seen, len(piece))
 	if plan != nil && plan.moment == BeforeSent {
 		close(plan.done)
 		return false

@@ -1,0 +1,80 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"time"
+
+	"github.com/waltz-log/waltz/internal/mutant"
+)
+
+// conn is one connection while somebody has it. It goes back to its pool with
+// no SQL transaction open, or not at all.
+type conn struct {
+	*sql.Conn
+	open bool // an SQL transaction may be open
+}
+
+func connect(ctx context.Context, pool *sql.DB) (*conn, error) {
+	c, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c}, nil
+}
+
+// exec runs a statement and returns how many rows it found.
+func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	r, err := c.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// one runs a query for its first row.
+func (c *conn) one(ctx context.Context, query string, args []any, dest ...any) error {
+	return c.QueryRowContext(ctx, query, args...).Scan(dest...)
+}
+
+func (c *conn) begin(ctx context.Context, query string) error {
+	c.open = true
+	_, err := c.exec(ctx, query)
+	return err
+}
+
+// How an SQL transaction ends, in full: completion_type could make a bare COMMIT
+// begin another one.
+const (
+	commit   = "COMMIT AND NO CHAIN NO RELEASE"
+	rollBack = "ROLLBACK AND NO CHAIN NO RELEASE"
+)
+
+// commit sends COMMIT. Only an answer tells what became of it.
+func (c *conn) commit(ctx context.Context) error {
+	if _, err := c.exec(ctx, commit); err != nil {
+		return &commitError{err}
+	}
+	c.open = false
+	return nil
+}
+
+// rollBackMax bounds a ROLLBACK. A server that takes longer will find out by
+// itself that its client is gone.
+const rollBackMax = 5 * time.Second
+
+// release gives the connection back. What is open is rolled back by a ROLLBACK of our
+// own, whatever the server has undone by itself (1213 all, 1205 one statement):
+// else the next START TRANSACTION on it would commit what is left, which is the mark.
+// Where even that fails the connection is closed, and the server rolls back.
+func (c *conn) release(ctx context.Context) {
+	if c.open && !mutant.On("mysql-rollback-skipped") {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollBackMax)
+		defer cancel()
+		if _, err := c.exec(ctx, rollBack); err != nil {
+			_ = c.Raw(func(any) error { return driver.ErrBadConn }) // tells the pool to close it
+		}
+	}
+	_ = c.Close() // it has nothing to say but that it is closed
+}

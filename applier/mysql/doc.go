@@ -1,0 +1,53 @@
+// Package mysql keeps a view in MariaDB (10.6 and up) or MySQL 8, by way of
+// database/sql and github.com/go-sql-driver/mysql.
+//
+// # Connections
+//
+// There are two bounded pools: one that writes, at READ COMMITTED, and one that
+// reads snapshots, at REPEATABLE READ. Each connection sets what it relies on and
+// reads it back before it is used; see [Parameters]. What can't be had is
+// refused with a [*SettingError] that says what to change.
+//
+// Arguments are written into the statement's text by the driver
+// (interpolateParams): the server then needs one round trip instead of three, and
+// is twice as fast. So there are no prepared statements here. A text is one
+// statement (multiStatements is off).
+//
+// # One step
+//
+//	START TRANSACTION
+//	UPDATE waltz_high_water_marks ... WHERE mark and epoch are still the same
+//	SAVEPOINT waltz_step
+//	  what the handlers do, keys, a dead letter
+//	RELEASE SAVEPOINT waltz_step
+//	COMMIT
+//
+// The mark comes first, so that whoever is late waits for its row or leaves before it
+// has touched anything, and all other row locks are behind that one. Under READ
+// COMMITTED whoever waited finds no row, which is an answer and not an error.
+//
+// # Why the savepoint
+//
+// InnoDB forgives too much. Each of these would let COMMIT keep the mark without
+// the data (I7), if a handler swallowed the error or ended the transaction:
+//
+//   - a duplicate key (1062) undoes one statement, and the transaction goes on;
+//   - so does a lock wait that timed out (1205);
+//   - a deadlock (1213) takes back the whole transaction, and what follows is
+//     committed statement by statement;
+//   - DDL commits what is there so far.
+//
+// The handle refuses everything after the first error, and the transaction is
+// rolled back with a ROLLBACK of our own whatever the server has done by itself: a
+// connection that went back with one open would commit it with the next START
+// TRANSACTION. If anything has ended the transaction behind our back, the
+// savepoint is gone, RELEASE fails with 1305, and the view stops with
+// [applier.ErrImplicitCommit].
+//
+// # Set-based SQL
+//
+// One statement for many rows is an order of magnitude faster than one for each.
+// [Insert], [Upsert], [Update] and [Delete] write them from a [Set]: sorted by key,
+// so that partitions which share rows lock them in one order; folded, so that a hot
+// row is written once; split where a text would be larger than the server takes.
+package mysql

@@ -60,7 +60,7 @@ func newRoot() *cobra.Command {
 	completeWith(root, "output", formats...)
 	completeWith(root, "log-level", "debug", "info", "warn", "error")
 	asGroup(root)
-	root.AddCommand(newDev(), newLog(), newMigrate(), newBench(), newVersion())
+	root.AddCommand(newDev(), newLog(), newMigrate(), newDead(), newBench(), newVersion())
 	addDefaultCommands(root)
 	checkFlagsFirst(root)
 	return root

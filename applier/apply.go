@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/waltz-log/waltz/internal/mutant"
 )
 
 // blameMax is how often in a batch the item that the error came at is believed
@@ -144,6 +146,9 @@ func (t *tenure[Tx, S]) try(ctx context.Context, b *batch[Tx], p part, pass *pas
 	ctx, release := graceful(ctx, t.a.o.StopGrace)
 	defer release()
 	at = unknown
+	if mutant.On("old-idea-of-letters") {
+		t.epoch = t.row.Epoch
+	}
 	s := &Step[Tx]{
 		Ref: t.ref, Old: p.old, New: p.new, Epoch: t.epoch, Owner: t.a.o.Instance,
 		Transactions: p.to - p.from - pass.items(), Skipped: pass.skipped, Meaning: t.row.Meaning,

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -116,7 +117,9 @@ func (b *batch[Tx]) hold(p part, q *quarantine, instance string) (pass passing, 
 		if !held {
 			continue
 		}
-		behind.add(keys)
+		if !mutant.On("quarantine-does-not-spread") {
+			behind.add(keys)
+		}
 		c := b.items[i].c
 		pass.letters = append(pass.letters, Letter{
 			Committed: c, State: LetterHeld, Kind: b.kindOf(c.Header), ViewKeys: encodeKeys(keys), Instance: instance,

@@ -59,6 +59,7 @@ func guarantees[Tx, S any]() []guarantee[Tx, S] {
 		{"a retry of one letter leaves held what others hold", s.quarantineRetriedInPart},
 		{"a discard lets through what is held behind it", s.quarantineDiscarded},
 		{"quarantine is exact with several instances", s.quarantineRaces},
+		{"an unknown outcome during which letters change", s.quarantineUnknownOutcome},
 		{"quarantine is bounded", s.quarantineIsBounded},
 		{"nothing passes a transaction of which nobody knows the keys", s.quarantineWithoutKeys},
 		{"quarantine holds single transactions of runs", s.quarantineOfRuns},

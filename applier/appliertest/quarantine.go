@@ -2,8 +2,10 @@ package appliertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -243,6 +245,42 @@ func (s *suite[Tx, S]) quarantineRaces() {
 	}
 	s.followed()
 	require.Zero(s, s.count("SELECT count(*) FROM waltz_dead_letters"))
+}
+
+// While an instance does not know the outcome of a step, the quarantine that the
+// step was made for ends. The step must not be done again as it was.
+func (s *suite[Tx, S]) quarantineUnknownOutcome() {
+	s.log = NewLog("log-1", 1)
+	handlers := s.chained()
+	for n := range int64(20) {
+		tx := waltz.Transaction{}
+		require.NoError(s, moved.Put(&tx, movement{From: n % 4, To: n % 4, Amount: n}))
+		s.log.Append(0, tx)
+	}
+	s.obstruct(4)
+	db := &faulty[Tx, S]{Database: s.connect()}
+	o := s.quarantining()
+	o.LettersEvery = time.Hour
+	i := s.openOn(db, o, handlers...).start()
+	i.wait(0, 19)
+	s.followed(4)
+	other := s.open(o, handlers...)
+	s.clear()
+	var once sync.Once
+	db.set(func(_ *applier.Step[Tx], apply func() error) error {
+		err := error(nil)
+		once.Do(func() {
+			_, failed := other.Retry(s.Context(), 0, 0, all)
+			err = errors.Join(failed, trouble(applier.ClassUnknown))
+		})
+		if err != nil {
+			return err
+		}
+		return apply()
+	})
+	i.wait(0, s.moves(0, rand.New(rand.NewPCG(5, 5)), 20))
+	s.followed()
+	i.complete()
 }
 
 func (s *suite[Tx, S]) quarantineIsBounded() {

@@ -68,7 +68,7 @@ func runDev(cmd *cobra.Command, _ []string) (err error) {
 	defer func() {
 		ended := drain(cmd, w)
 		switch failed := w.Err(); {
-		case failed == nil:
+		case failed == nil, errors.Is(failed, embedded.ErrClosed):
 			err = errors.Join(err, ended)
 		case err == nil:
 			err = failed // what the end says then is this once more

@@ -59,9 +59,10 @@ func (db *database) insertRow(t *testing.T, name string) error {
 	t.Helper()
 	rows, err := db.Query("SELECT * FROM waltz_high_water_marks")
 	require.NoError(t, err)
+	defer rows.Close()
 	columns, err := rows.Columns()
 	require.NoError(t, err)
-	require.NoError(t, rows.Close())
+	require.NoError(t, rows.Err())
 	now := map[migrations.Dialect]string{migrations.SQLite: "0", migrations.Postgres: "now()", migrations.MySQL: "utc_timestamp(3)"}[db.dialect]
 	var values []string
 	for _, c := range columns[1:] {

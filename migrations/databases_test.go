@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -114,13 +113,14 @@ func (db *database) column(t *testing.T, query string) []string {
 	t.Helper()
 	rows, err := db.Query(query)
 	require.NoError(t, err, query)
+	defer rows.Close()
 	values := []string{}
 	for rows.Next() {
 		var value string
 		require.NoError(t, rows.Scan(&value))
 		values = append(values, value)
 	}
-	require.NoError(t, errors.Join(rows.Err(), rows.Close()))
+	require.NoError(t, rows.Err())
 	return values
 }
 

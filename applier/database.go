@@ -61,8 +61,9 @@ type Database[Tx, S any] interface {
 	// the database, if the epoch is still the same.
 	Note(ctx context.Context, r Ref, epoch int64, state, code string) error
 
-	// DeadSince counts the letters of a view, all partitions, that are not older than d
-	// by the database's clock, but for the held ones.
+	// DeadSince counts the letters of a view, all partitions, with one attempt that is
+	// not older than d by the database's clock: held ones have none, and those that
+	// were retried in vain are no news.
 	DeadSince(ctx context.Context, v Identity, d time.Duration) (int, error)
 
 	// Fault classifies an error that any method or handle returned, with what the

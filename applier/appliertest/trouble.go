@@ -170,6 +170,14 @@ func (s *suite[Tx, S]) tooManyDead() {
 	require.Equal(s, waltz.ID(6), s.mark(0))
 	require.Equal(s, int64(3), s.count("SELECT count(*) FROM waltz_dead_letters"))
 	s.exact(1, 3, 5)
+
+	// Those that were tried again in vain are no news.
+	i := s.open(o)
+	r, err := i.Retry(s.Context(), 0, 0, all)
+	require.NoError(s, err)
+	require.Equal(s, applier.Retried{Asked: 3, Failed: 3}, r)
+	i.start().wait(0, 39)
+	require.Equal(s, int64(5), s.count("SELECT count(*) FROM waltz_dead_letters"))
 }
 
 func (s *suite[Tx, S]) tenInARow() {

@@ -155,7 +155,7 @@ func (d *database) Note(ctx context.Context, r applier.Ref, epoch int64, state, 
 	return err
 }
 
-const deadSince = "SELECT count(*) FROM waltz_dead_letters WHERE name = ? AND version = ? AND state <> 'held' AND failed_at > " + now + " - INTERVAL ? MICROSECOND"
+const deadSince = "SELECT count(*) FROM waltz_dead_letters WHERE name = ? AND version = ? AND attempts = 1 AND failed_at > " + now + " - INTERVAL ? MICROSECOND"
 
 // DeadSince implements applier.Database.
 func (d *database) DeadSince(ctx context.Context, v applier.Identity, window time.Duration) (n int, err error) {

@@ -92,8 +92,10 @@ func scanLetter(rows *sql.Rows) (l applier.Letter, err error) {
 const (
 	epochUp = "UPDATE waltz_high_water_marks SET epoch = epoch + 1, updated_at = " + now + " WHERE number = ?"
 
+	sameEpoch = "UPDATE waltz_high_water_marks SET updated_at = " + now + " WHERE number = ? AND epoch = ?"
+
 	askLetters = "UPDATE waltz_dead_letters SET state = 'retry', changed_by = ?\n" +
-		"WHERE name = ? AND version = ? AND `partition` = ? AND transaction_id BETWEEN ? AND ? AND state = 'dead'"
+		"WHERE name = ? AND version = ? AND `partition` = ? AND transaction_id BETWEEN ? AND ? AND state IN ('dead', 'retry')"
 
 	discardLetter = "UPDATE waltz_dead_letters SET state = 'discarded', reason = ?, changed_by = ?\n" +
 		"WHERE name = ? AND version = ? AND `partition` = ? AND transaction_id = ? AND state <> 'discarded'"
@@ -139,7 +141,25 @@ func (d *database) changeLetters(ctx context.Context, r applier.Ref, query strin
 }
 
 // Failed implements applier.Database.
-func (d *database) Failed(ctx context.Context, r applier.Ref, l applier.Letter) error {
-	_, err := d.writes.ExecContext(ctx, failLetter, l.Class, fit(l.Code, 64), fit(l.Text, textMax), fit(l.Instance, 100), r.Name, r.Version, int(r.Partition), int64(l.ID))
-	return err
+func (d *database) Failed(ctx context.Context, r applier.Ref, epoch int64, l applier.Letter) error {
+	c, err := connect(ctx, d.writes)
+	if err != nil {
+		return err
+	}
+	defer c.release(ctx)
+	if err := c.begin(ctx, "START TRANSACTION"); err != nil {
+		return err
+	}
+	n, err := c.exec(ctx, sameEpoch, r.Number, epoch)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return applier.ErrLost
+	}
+	_, err = c.exec(ctx, failLetter, l.Class, fit(l.Code, 64), fit(l.Text, textMax), fit(l.Instance, 100), r.Name, r.Version, int(r.Partition), int64(l.ID))
+	if err != nil {
+		return err
+	}
+	return c.commit(ctx)
 }

@@ -193,7 +193,7 @@ func (d *database) Note(ctx context.Context, r applier.Ref, epoch int64, state, 
 
 const deadSince = `
 SELECT count(*) FROM waltz_dead_letters
-WHERE name = $1 AND version = $2 AND state <> 'held' AND failed_at > ` + now + ` - $3::bigint * interval '1 millisecond'`
+WHERE name = $1 AND version = $2 AND attempts = 1 AND failed_at > ` + now + ` - $3::bigint * interval '1 millisecond'`
 
 // DeadSince implements applier.Database.
 func (d *database) DeadSince(ctx context.Context, v applier.Identity, window time.Duration) (int, error) {

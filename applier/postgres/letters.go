@@ -40,7 +40,7 @@ ORDER BY transaction_id LIMIT $7`
 
 	askLetters = `
 UPDATE waltz_dead_letters SET state = 'retry', changed_by = $1
-WHERE name = $2 AND version = $3 AND partition = $4 AND transaction_id BETWEEN $5 AND $6 AND state = 'dead'`
+WHERE name = $2 AND version = $3 AND partition = $4 AND transaction_id BETWEEN $5 AND $6 AND state IN ('dead', 'retry')`
 
 	discardLetter = `
 UPDATE waltz_dead_letters SET state = 'discarded', reason = $1, changed_by = $2

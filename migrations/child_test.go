@@ -26,7 +26,7 @@ const (
 	childKill = "WALTZ_TEST_MIGRATE_KILL" // before which word to the database it dies; 0: never
 )
 
-// childLease is short, since a killed instance's lease is waited for.
+// childLease is that of an instance that is killed: the next one waits for it.
 const childLease = 200 * time.Millisecond
 
 // child is an instance: it connects, says so, waits for a line and migrates. It
@@ -47,13 +47,15 @@ func child() int {
 		if err != nil {
 			return err
 		}
-		m.SetLease(childLease)
 		fmt.Println("ready")
 		if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 			return err
 		}
 		if k.at, err = strconv.Atoi(os.Getenv(childKill)); err != nil {
 			return err
+		}
+		if k.at > 0 {
+			m.SetLease(childLease)
 		}
 		done, err := m.Up(context.Background())
 		fmt.Println(len(done))

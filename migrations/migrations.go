@@ -71,16 +71,20 @@ func (e *SchemaError) Error() string {
 	if e.Database > e.Known {
 		return fmt.Sprintf("schema of the framework's tables is at version %d, newer than the %d that this program knows: upgrade the program; it never downgrades a schema", e.Database, e.Known)
 	}
-	var names []string
-	for _, m := range e.Pending {
-		names = append(names, m.Name)
-	}
 	text := fmt.Sprintf("schema of the framework's tables is at version %d of %d, pending: %s: run \"waltz migrate up\", or open with MigrateAuto",
-		e.Database, e.Known, strings.Join(names, ", "))
+		e.Database, e.Known, e.names())
 	if e.hidden {
 		text += "; if that was done, give this user SELECT on " + VersionTable
 	}
 	return text
+}
+
+func (e *SchemaError) names() string {
+	var names []string
+	for _, m := range e.Pending {
+		names = append(names, m.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // New prepares the migrations of a database. It does not connect yet. The pool
@@ -126,8 +130,9 @@ func (m *Migrator) provider() (*goose.Provider, error) {
 //
 // Errors: [*SchemaError] for a newer schema; the database's.
 func (m *Migrator) Up(ctx context.Context) ([]Migration, error) {
-	if err := m.Check(ctx); !pending(err) {
-		return nil, err
+	before := m.Check(ctx)
+	if !pending(before) {
+		return nil, before
 	}
 	var done []Migration
 	err := newRowLock(m.db, m.dialect, m.lease).while(ctx, func(ctx context.Context) (err error) {
@@ -137,6 +142,9 @@ func (m *Migrator) Up(ctx context.Context) ([]Migration, error) {
 	if err != nil && m.Check(ctx) == nil { // another instance was faster, or only the lock could not be released
 		m.log.Warn("schema is up to date, in spite of an error", "err", err)
 		err = nil
+	}
+	if e, is := errors.AsType[*SchemaError](before); is && err != nil && len(done) == 0 {
+		err = fmt.Errorf("%w; pending: %s", err, e.names())
 	}
 	return done, err
 }

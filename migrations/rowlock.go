@@ -48,7 +48,7 @@ func newRowLock(db *sql.DB, d Dialect, lease time.Duration) *rowLock {
 // while runs do while it has the lock. do's context ends when the lock is lost.
 func (l *rowLock) while(ctx context.Context, do func(context.Context) error) error {
 	if err := l.lock(ctx); err != nil {
-		return fmt.Errorf("wait for %s: %w", LockTable, err)
+		return fmt.Errorf("migrations: wait for %s: %w", LockTable, err)
 	}
 	held, cancel := context.WithCancelCause(ctx)
 	var keeper sync.WaitGroup
@@ -60,7 +60,7 @@ func (l *rowLock) while(ctx context.Context, do func(context.Context) error) err
 	cancel(nil)
 	keeper.Wait()
 	if unlock := l.unlock(ctx); unlock != nil {
-		err = errors.Join(err, fmt.Errorf("release %s: %w", LockTable, unlock))
+		err = errors.Join(err, fmt.Errorf("migrations: release %s: %w", LockTable, unlock))
 	}
 	return err
 }

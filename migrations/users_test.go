@@ -52,7 +52,8 @@ func TestUserWithoutDDL(t *testing.T) {
 			}
 			_, err := applier.migrator(t).Up(t.Context())
 			require.ErrorContains(t, err, "denied")
-			require.ErrorContains(t, err, "create")
+			require.ErrorContains(t, err, "wait for waltz_schema_lock: create: ")
+			require.ErrorContains(t, err, "; pending: 00001_high_water_marks.sql, 00002_keys.sql, 00003_dead_letters.sql")
 			require.Empty(t, db.tables(t))
 			db.up(t)
 			if d == migrations.Postgres {

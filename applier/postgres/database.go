@@ -119,14 +119,14 @@ const (
 	rowsOfView     = selectRow + `m.name = $1 AND m.version = $2 ORDER BY m.partition`
 
 	// lockView makes instances that load a view wait for each other, until the end of
-	// the SQL transaction.
+	// the SQL transaction. ON CONFLICT would do, but wait for whoever has a row locked.
 	lockView = `SELECT pg_advisory_xact_lock(hashtext('waltz'), hashtext($1))`
 
 	otherLog = `SELECT count(*) FROM waltz_high_water_marks WHERE name = $1 AND version = $2 AND log_id <> $3`
 	seedRows = `
 INSERT INTO waltz_high_water_marks (name, version, partition, high_water_mark, epoch, owner, lease_until, log_id, meaning_hash, state, updated_at, applied, dead, skipped, last_error_code)
 SELECT $1, $2, p, -1, 0, '', 'epoch', $3, '', '', ` + now + `, 0, 0, 0, '' FROM generate_series(0, $4::int - 1) p
-ON CONFLICT DO NOTHING`
+WHERE NOT EXISTS (SELECT 1 FROM waltz_high_water_marks WHERE name = $1 AND version = $2 AND partition = p)`
 )
 
 // Load implements applier.Database.

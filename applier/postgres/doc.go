@@ -42,7 +42,8 @@
 //
 // A statement may take 1 minute, wait for a lock 10 seconds, and an open
 // transaction be idle for 10 seconds: that ends the transaction of an
-// instance that was stopped with the mark's row locked. Parameters of the URL with
-// the names of the server's settings (statement_timeout, lock_timeout,
-// idle_in_transaction_session_timeout) replace them.
+// instance that was stopped with the mark's row locked. From PostgreSQL 17 on,
+// an SQL transaction may take 5 minutes in all. Parameters of the URL with the names
+// of the server's settings (statement_timeout, lock_timeout,
+// idle_in_transaction_session_timeout, transaction_timeout) replace them.
 package postgres

@@ -11,4 +11,9 @@ import (
 var servers dbtest.Servers
 
 // TestMain is also the process that is killed: the test binary starts itself.
-func TestMain(m *testing.M) { os.Exit(servers.Run(m)) }
+func TestMain(m *testing.M) {
+	if address := os.Getenv(killURL); address != "" {
+		os.Exit(victim(address))
+	}
+	os.Exit(servers.Run(m))
+}

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -90,16 +89,6 @@ const (
 // versionMin is the oldest server that is tried: older ones get no fixes any more.
 const versionMin = 140000
 
-// timeouts are the server's settings that end what hangs, in milliseconds.
-var timeouts = []struct {
-	name  string
-	value int
-}{
-	{"statement_timeout", 60_000},
-	{"lock_timeout", 10_000},
-	{"idle_in_transaction_session_timeout", 10_000},
-}
-
 // parse reads an address. Statements of the framework's own work everywhere.
 func parse(url string) (*pgxpool.Config, error) {
 	if !IsURL(url) {
@@ -130,18 +119,18 @@ func openDatabase(ctx context.Context, url, name string) (*database, error) {
 	if c.ConnConfig.RuntimeParams["application_name"] == "" {
 		c.ConnConfig.RuntimeParams["application_name"] = "waltz " + name
 	}
-	limits := takeTimeouts(c.ConnConfig)
+	bounds := takeLimits(c.ConnConfig.RuntimeParams)
 	d := &database{mode: pgx.QueryExecModeCacheStatement, id: strings.ToLower(rand.Text()[:8])}
-	if d.pooled, err = probe(ctx, c.ConnConfig); err != nil {
+	server, err := probe(ctx, c.ConnConfig)
+	if err != nil {
 		return nil, err
 	}
+	d.pooled, bounds = server.pooled, bounds.of(server.version)
 	if d.pooled {
 		d.mode = pgx.QueryExecModeCacheDescribe // within an SQL transaction the server's process stays the same
-		d.local = setLocal(limits)
+		d.local = bounds.local()
 	} else {
-		for setting, value := range limits {
-			c.ConnConfig.RuntimeParams[setting] = value
-		}
+		bounds.put(c.ConnConfig.RuntimeParams)
 	}
 	c.ConnConfig.DefaultQueryExecMode = d.mode
 	if d.writers, err = pool(ctx, c, url, writersMax); err != nil {
@@ -162,50 +151,31 @@ func pool(ctx context.Context, c *pgxpool.Config, url string, most int32) (*pgxp
 	return pgxpool.NewWithConfig(context.WithoutCancel(ctx), c)
 }
 
-// takeTimeouts takes the timeouts out of what a connection is greeted with, since
-// poolers refuse what they don't know.
-func takeTimeouts(c *pgx.ConnConfig) map[string]string {
-	limits := map[string]string{}
-	for _, t := range timeouts {
-		limits[t.name] = strconv.Itoa(t.value)
-		if own, has := c.RuntimeParams[t.name]; has {
-			limits[t.name] = own
-			delete(c.RuntimeParams, t.name)
-		}
-	}
-	return limits
-}
-
-func setLocal(limits map[string]string) string {
-	var b strings.Builder
-	for _, t := range timeouts {
-		sep := ", "
-		if b.Len() == 0 {
-			sep = "SELECT "
-		}
-		fmt.Fprintf(&b, "%sset_config('%s', '%s', true)", sep, t.name, strings.ReplaceAll(limits[t.name], "'", "''"))
-	}
-	return b.String()
+// server is what answers at an address.
+type server struct {
+	version int
+	pooled  bool // another process answers than the one that greeted
 }
 
 // probe looks at what answers, and refuses what the view would not be safe with.
-func probe(ctx context.Context, c *pgx.ConnConfig) (pooled bool, err error) {
+func probe(ctx context.Context, c *pgx.ConnConfig) (s server, err error) {
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
-		return false, err
+		return s, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
 	var pid uint32
-	var version int
 	var encoding string
-	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()::bigint, current_setting('server_version_num')::int, current_setting('server_encoding')").Scan(&pid, &version, &encoding); err != nil {
-		return false, err
+	err = conn.QueryRow(ctx, "SELECT pg_backend_pid()::bigint, current_setting('server_version_num')::int, current_setting('server_encoding')").Scan(&pid, &s.version, &encoding)
+	if err != nil {
+		return s, err
 	}
-	if version < versionMin {
-		return false, fmt.Errorf("the server is PostgreSQL %d: want %d or later", version/10000, versionMin/10000)
+	if s.version < versionMin {
+		return s, fmt.Errorf("the server is PostgreSQL %d: want %d or later", s.version/10000, versionMin/10000)
 	}
 	if encoding != "UTF8" {
-		return false, fmt.Errorf("the database's encoding is %s: want UTF8 (CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0)", encoding)
+		return s, fmt.Errorf("the database's encoding is %s: want UTF8 (CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0)", encoding)
 	}
-	return pid != conn.PgConn().PID(), nil
+	s.pooled = pid != conn.PgConn().PID()
+	return s, nil
 }

@@ -42,6 +42,8 @@ type session struct {
 	fresh int // statements, and bytes, that were not sent yet
 	bytes int
 
+	failed error // the first of the server or the connection; a handler may return another
+
 	tag   pgconn.CommandTag // of the last answer
 	value int64             // of the last answer to a wantValue
 }
@@ -59,6 +61,7 @@ const (
 	wantMark       // the compare-and-set: an error of its own making says that it was lost
 	wantRows       // as many rows, or somebody was faster
 	wantValue      // one row of one integer
+	wantSync       // the end of a piece
 )
 
 // lostCode is the error that a compare-and-set makes of itself.
@@ -116,9 +119,18 @@ func (s *session) push(w sent, bytes int) error {
 }
 
 // advance sends what there is, and reads the answers to what was sent before.
+//
+// A piece ends with Sync: in front of it the server would wait for the rest
+// without a timeout, with the mark's row locked, if this process were stopped. Behind it,
+// the SQL transaction is idle, and that ends (see timeouts). BEGIN makes it one
+// SQL transaction nevertheless.
 func (s *session) advance() error {
-	s.pipe.SendFlushRequest()
-	if err := s.pipe.Flush(); err != nil {
+	if s.pipe == nil {
+		return nil
+	}
+	s.sent = append(s.sent, sent{what: wantSync})
+	s.fresh++
+	if err := s.pipe.Sync(); err != nil {
 		return s.broken(err)
 	}
 	keep := s.fresh
@@ -208,15 +220,19 @@ func (s *session) broken(err error) error {
 	return s.trouble(err)
 }
 
-// trouble tells an error of the connection from one of a statement.
+// trouble tells an error of the connection from one of a statement, and remembers
+// the first.
 func (s *session) trouble(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, is := errors.AsType[*pgconn.PgError](err); is || !s.conn.IsClosed() {
-		return err
+	if _, is := errors.AsType[*pgconn.PgError](err); !is && s.conn.IsClosed() {
+		err = &lostError{err}
 	}
-	return &lostError{err}
+	if s.failed == nil {
+		s.failed = err
+	}
+	return err
 }
 
 // begin sends the start of an SQL transaction.
@@ -251,7 +267,7 @@ func (s *session) commit(ctx context.Context) error {
 	if err := s.still(); err != nil && !mutant.On("postgres-status-unchecked") {
 		return err
 	}
-	tag, err := exec(ctx, s.conn, "COMMIT")
+	tag, err := command(ctx, s.conn, "COMMIT")
 	if err == nil && tag.String() != "COMMIT" {
 		return fmt.Errorf("commit: the server answered %s", tag)
 	}
@@ -272,12 +288,12 @@ func (s *session) rollback(ctx context.Context) {
 		return
 	}
 	if err := s.forget(ctx); err == nil {
-		_, _ = exec(ctx, s.conn, "ROLLBACK") // or the server does
+		_, _ = command(ctx, s.conn, "ROLLBACK") // or the server does
 	}
 }
 
-// exec runs words of ours in the simple protocol.
-func exec(ctx context.Context, conn *pgx.Conn, words string) (pgconn.CommandTag, error) {
+// command runs words of ours in the simple protocol.
+func command(ctx context.Context, conn *pgx.Conn, words string) (pgconn.CommandTag, error) {
 	r, err := conn.PgConn().Exec(ctx, words).ReadAll()
 	if err != nil {
 		return pgconn.CommandTag{}, err

@@ -81,10 +81,11 @@ func perform(ctx context.Context, s *session, step *applier.Step[*Tx]) error {
 	if err == nil {
 		err = keep(ctx, s, step)
 	}
-	// What the answers say comes first: an error of the handler may only be a
-	// consequence, and the loser of a race must not blame a transaction.
-	if answered := s.sync(); answered != nil {
-		return answered
+	_ = s.sync() // its error is kept
+	// What the answers say counts: an error of the handler may only be a consequence
+	// in its own words, and the loser of a race must not blame a transaction.
+	if s.failed != nil && !errors.Is(err, s.failed) {
+		err = errors.Join(s.failed, err)
 	}
 	if err != nil {
 		return err

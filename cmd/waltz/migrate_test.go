@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/waltz-log/waltz/internal/dbtest"
 	"github.com/waltz-log/waltz/migrations"
 )
 
@@ -26,6 +28,7 @@ func TestMigrateScripts(t *testing.T) {
 			"exits":    exits,
 			"freeport": freePort,
 			"json":     checkJSON,
+			"pooler":   startPooler(t),
 			"sql":      execSQL,
 			"sqlfile":  execSQLFile,
 		},
@@ -69,17 +72,29 @@ func execSQL(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(db.Close())
 }
 
-// execSQLFile executes all statements of a file, as a database's own command line
-// would: sqlfile ADDRESS FILE
+// execSQLFile executes all statements of a file, each of which ends with a line, as
+// a database's own command line would: sqlfile ADDRESS FILE
 func execSQLFile(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: sqlfile ADDRESS FILE")
 	}
 	text, err := os.ReadFile(ts.MkAbs(args[1]))
 	ts.Check(err)
-	many := "?multiStatements=true"
-	if strings.HasPrefix(args[0], "postgres") {
-		many = "&default_query_exec_mode=simple_protocol"
+	for statement := range strings.SplitSeq(strings.TrimSpace(string(text)), ";\n") {
+		execSQL(ts, false, []string{args[0], statement})
 	}
-	execSQL(ts, neg, []string{args[0] + many, string(text)})
+}
+
+// startPooler sets a variable to the address of the same database by way of a
+// pooler in transaction mode: pooler NAME ADDRESS
+func startPooler(t *testing.T) func(ts *testscript.TestScript, neg bool, args []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: pooler NAME ADDRESS")
+		}
+		u, err := url.Parse(args[1])
+		ts.Check(err)
+		pooler := dbtest.PgBouncer(t, servers.PostgreSQL(t), "transaction")
+		ts.Setenv(args[0], pooler.URL(strings.TrimPrefix(u.Path, "/")))
+	}
 }

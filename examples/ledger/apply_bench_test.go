@@ -99,18 +99,23 @@ func BenchmarkApply(b *testing.B) {
 // timed is how long apply takes on a new file with the ledger's tables.
 func timed(b *testing.B, apply func(file string)) time.Duration {
 	file := filepath.Join(b.TempDir(), "view.db")
-	db, err := sqlite.OpenDB(file)
-	require.NoError(b, err)
-	require.NoError(b, view.Migrate(b.Context(), db))
-	require.NoError(b, db.Close())
+	v := openView(b, memoryLog{}, file)
+	require.NoError(b, v.Close())
 	began := time.Now()
 	apply(file)
 	return time.Since(began)
 }
 
-func applyView(b *testing.B, log memoryLog, file string) {
-	v, err := sqlite.OpenLog(b.Context(), log, file, applier.Options{Name: "ledger", BatchTransactionsMax: benchBatch}, handlers()...)
+func openView(b *testing.B, log memoryLog, file string) view.View {
+	db, err := view.ParseDatabase("sqlite://" + file)
 	require.NoError(b, err)
+	v, err := db.Open(b.Context(), log, applier.Options{BatchTransactionsMax: benchBatch})
+	require.NoError(b, err)
+	return v
+}
+
+func applyView(b *testing.B, log memoryLog, file string) {
+	v := openView(b, log, file)
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 1)
 	go func() { done <- v.Run(ctx) }()

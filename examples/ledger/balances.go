@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"text/tabwriter"
@@ -30,31 +31,30 @@ sorted by number. With --as-of, what was booked until the end of that day.`,
 			return printBalances(c, db, asOf)
 		},
 	}
-	c.Flags().StringVar(&db, "db", "", "the view: sqlite:///abs/file (required)")
+	c.Flags().StringVar(&db, "db", "", viewForms())
 	c.Flags().StringVar(&asOf, "as-of", "", "by booking date, as 2006-01-02 (default: all)")
 	outputs(c, "csv", "table", "json")
 	return c
 }
 
-func printBalances(c *cobra.Command, url, asOf string) error {
+func printBalances(c *cobra.Command, url, asOf string) (err error) {
 	date := ledger.Date("")
 	if asOf != "" {
-		var err error
 		if date, err = ledger.ParseDate(asOf); err != nil {
 			return usagef("--as-of: %w", err)
 		}
 	}
-	db, err := openExisting(url)
+	ask, closeDB, err := reader(c.Context(), url)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, closeDB()) }()
 	out := bufio.NewWriter(c.OutOrStdout())
 	p := newBalancePrinter(out, output(c), date)
 	if date == "" {
-		err = view.Balances(c.Context(), view.FromDB(db), p.print)
+		err = view.Balances(c.Context(), ask, p.print)
 	} else {
-		err = view.BalancesAsOf(c.Context(), view.FromDB(db), date, p.print)
+		err = view.BalancesAsOf(c.Context(), ask, date, p.print)
 	}
 	return firstOf(err, p.end(), out.Flush())
 }
@@ -133,7 +133,7 @@ func newStatement() *cobra.Command {
 			return printStatement(c, db, ledger.Account(n))
 		},
 	}
-	c.Flags().StringVar(&db, "db", "", "the view: sqlite:///abs/file (required)")
+	c.Flags().StringVar(&db, "db", "", viewForms())
 	outputs(c, "table", "json")
 	return c
 }
@@ -150,14 +150,14 @@ type statementLine struct {
 	Status       string `json:"status"`
 }
 
-func printStatement(c *cobra.Command, url string, a ledger.Account) error {
-	db, err := openExisting(url)
+func printStatement(c *cobra.Command, url string, a ledger.Account) (err error) {
+	ask, closeDB, err := reader(c.Context(), url)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, closeDB()) }()
 	lines := []statementLine{}
-	err = view.Statement(c.Context(), view.FromDB(db), a, view.WholeStatement(), func(l view.Line) error {
+	err = view.Statement(c.Context(), ask, a, view.WholeStatement(), func(l view.Line) error {
 		lines = append(lines, statementLine{int64(l.ID), string(l.BookedOn), string(l.Kind), l.Type, int64(l.Counterparty), l.AmountMinor, l.BalanceMinor, l.Status})
 		return nil
 	})

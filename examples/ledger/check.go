@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waltz-log/waltz/applier/sqlite"
 	"github.com/waltz-log/waltz/examples/ledger/audit"
+	"github.com/waltz-log/waltz/examples/ledger/view"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -36,7 +36,7 @@ the one object then says "check":"failed", and as "reason" why.`,
 		},
 	}
 	c.Flags().StringVar(&log, "log", "", "the log: file:///abs/dir or waltz://host:port,... (required)")
-	c.Flags().StringVar(&db, "db", "", "the view: sqlite:///abs/file (required)")
+	c.Flags().StringVar(&db, "db", "", viewForms())
 	outputs(c, "text", "json")
 	return c
 }
@@ -78,7 +78,7 @@ func examine(c *cobra.Command, log, db string) (r *audit.Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := existing(db); err != nil {
+	if _, err := existing(c.Context(), db); err != nil {
 		return nil, err
 	}
 	h, err := openHouse(c.Context(), houseOptions{log: log, db: db, mustExist: true, logger: logger})
@@ -169,9 +169,9 @@ func (h *house) compare(ctx context.Context, scratch *house) (r *audit.Report, m
 	if r, err = audit.Replay(ctx, h.client); err != nil {
 		return nil, false, err
 	}
-	err = h.view.Snapshot(ctx, 0, func(ctx context.Context, live sqlite.Snapshot, _ waltz.ID) error {
-		return scratch.view.Snapshot(ctx, 0, func(ctx context.Context, replayed sqlite.Snapshot, _ waltz.ID) error {
-			return r.Tables(ctx, ask(live), ask(replayed))
+	err = h.view.Snapshot(ctx, 0, func(ctx context.Context, live view.Snapshot, _ waltz.ID) error {
+		return scratch.view.Snapshot(ctx, 0, func(ctx context.Context, replayed view.Snapshot, _ waltz.ID) error {
+			return r.Tables(ctx, live.Querier, replayed.Querier)
 		})
 	})
 	if err != nil {

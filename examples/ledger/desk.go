@@ -7,11 +7,9 @@ import (
 	"time"
 
 	"github.com/waltz-log/waltz/applier"
-	"github.com/waltz-log/waltz/applier/sqlite"
 	"github.com/waltz-log/waltz/examples/ledger/api"
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
 	"github.com/waltz-log/waltz/examples/ledger/view"
-	"github.com/waltz-log/waltz/migrations"
 	"github.com/waltz-log/waltz/txcontext"
 	"github.com/waltz-log/waltz/waltz"
 )
@@ -37,14 +35,12 @@ func (d *desk) WaitFor(ctx context.Context, p waltz.Partition, id waltz.ID) erro
 	return d.view.WaitFor(ctx, p, id)
 }
 
-func (d *desk) Read(ctx context.Context, p waltz.Partition, read func(context.Context, view.Querier, waltz.ID) error) error {
-	return d.view.Snapshot(ctx, p, func(ctx context.Context, s sqlite.Snapshot, mark waltz.ID) error {
-		return read(ctx, ask(s), mark)
-	})
+func (d *desk) Read(ctx context.Context, p waltz.Partition, read func(context.Context, view.Snapshot, waltz.ID) error) error {
+	return d.view.Snapshot(ctx, p, read)
 }
 
 func (d *desk) Passes(err error) bool {
-	f, is := d.view.Database().Fault(err)
+	f, is := d.view.Fault(err)
 	return is && f.Class.Transient()
 }
 
@@ -53,16 +49,9 @@ func (d *desk) Ready(ctx context.Context) map[string]error {
 }
 
 func (d *desk) migrated(ctx context.Context) error {
-	framework, err := migrations.New(d.db, migrations.SQLite, migrations.Options{})
-	if err != nil {
-		return err
-	}
-	if err := framework.Check(ctx); err != nil {
-		return err
-	}
-	pending, err := view.HasPending(ctx, d.db)
+	pending, err := d.view.HasPending(ctx)
 	if err == nil && pending {
-		err = errors.New("the ledger's own migrations are pending")
+		err = errors.New("the tables are not those of this version")
 	}
 	return err
 }

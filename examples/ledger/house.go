@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 
 	"github.com/waltz-log/waltz/applier"
-	"github.com/waltz-log/waltz/applier/sqlite"
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
 	"github.com/waltz-log/waltz/examples/ledger/view"
 	"github.com/waltz-log/waltz/txcontext"
@@ -21,13 +17,12 @@ import (
 // makes entries.
 type house struct {
 	client *waltz.Client
-	db     *sql.DB // for migrations, and for questions that need no mark
-	view   *sqlite.View
-	runner *txcontext.Runner[sqlite.Snapshot]
-	ledger *ledger.Ledger[sqlite.Snapshot]
-	relay  *ledger.Relay[sqlite.Snapshot]
+	view   view.View
+	runner *txcontext.Runner[view.Snapshot]
+	ledger *ledger.Ledger[view.Snapshot]
+	relay  *ledger.Relay[view.Snapshot]
 
-	relayRunner *txcontext.Runner[sqlite.Snapshot] // of its own, so that hooks see the clients only
+	relayRunner *txcontext.Runner[view.Snapshot] // of its own, so that hooks see the clients only
 	logger      *slog.Logger
 }
 
@@ -63,7 +58,7 @@ func openHouse(ctx context.Context, o houseOptions) (h *house, err error) {
 	if h.relayRunner, err = txcontext.NewRunner(h.client, h.view, txcontext.Options{AttemptsMax: -1}); err != nil {
 		return h, err
 	}
-	books := func(s sqlite.Snapshot) ledger.Books { return view.NewBooks(ask(s)) }
+	books := func(s view.Snapshot) ledger.Books { return view.NewBooks(s.Querier) }
 	h.ledger = ledger.New(h.runner, books, h.client.PartitionFor)
 	h.relay = ledger.NewRelay(ledger.New(h.relayRunner, books, h.client.PartitionFor), h.view, o.logger)
 	return h, nil
@@ -120,60 +115,31 @@ func (h *house) caughtUp(ctx context.Context) error {
 	return nil
 }
 
-// openView migrates the ledger's tables and opens the view, which migrates the
-// framework's.
-func (h *house) openView(ctx context.Context, addr string) (err error) {
-	file, err := dbFile(addr)
+// openView opens the view, which makes its tables.
+func (h *house) openView(ctx context.Context, addr string) error {
+	db, err := database(addr)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	v, err := db.Open(ctx, applier.FromClient(h.client), applier.Options{Logger: h.logger})
+	if err != nil {
 		return err
 	}
-	if h.db, err = sqlite.OpenDB(file); err != nil {
-		return err
-	}
-	if err := view.Migrate(ctx, h.db); err != nil {
-		return err
-	}
-	h.view, err = sqlite.Open(ctx, h.client, file, applier.Options{Name: "ledger", Logger: h.logger}, handlers()...)
-	return err
-}
-
-// ask makes a snapshot something to be asked.
-func ask(s sqlite.Snapshot) view.Querier {
-	return func(ctx context.Context, query string, args ...any) (view.Rows, error) {
-		return s.Query(ctx, query, args...)
-	}
-}
-
-// handlers apply the ledger's entries. The tables do not depend on the order in which
-// kinds take turns, so each is called once for a batch.
-func handlers() (all []sqlite.Handler) {
-	apply := func(ctx context.Context, tx sqlite.Tx, records []waltz.Record[ledger.Entry]) error {
-		return view.Apply(ctx, tx, records)
-	}
-	for _, kind := range ledger.Kinds() {
-		all = append(all, applier.Unordered(applier.OnBatch(kind, apply)))
-	}
-	return all
+	h.view = v
+	return nil
 }
 
 func (h *house) closeView() error {
-	var errs []error
-	if h.view != nil {
-		errs = append(errs, h.view.Close())
+	if h.view == nil {
+		return nil
 	}
-	if h.db != nil {
-		errs = append(errs, h.db.Close())
-	}
-	return errors.Join(errs...)
+	return h.view.Close()
 }
 
 // close ends what is open, in the order of dependence.
 func (h *house) close() error {
 	var errs []error
-	for _, r := range []*txcontext.Runner[sqlite.Snapshot]{h.runner, h.relayRunner} {
+	for _, r := range []*txcontext.Runner[view.Snapshot]{h.runner, h.relayRunner} {
 		if r != nil {
 			errs = append(errs, r.Close())
 		}

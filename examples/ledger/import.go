@@ -43,7 +43,7 @@ line; nothing is imported then, unless --skip-bad leaves them out and counts the
 		},
 	}
 	c.Flags().StringVar(&f.log, "log", "", "the log: file:///abs/dir or waltz://host:port,... (required)")
-	c.Flags().StringVar(&f.db, "db", "", "the view: sqlite:///abs/file (required)")
+	c.Flags().StringVar(&f.db, "db", "", viewForms())
 	c.Flags().IntVar(&f.partitions, "partitions", 0, "how many partitions the log has; one that exists must have as many (default: 1, or as it is)")
 	c.Flags().IntVar(&f.concurrency, "concurrency", 128, "how many accounts are imported at a time")
 	c.Flags().BoolVar(&f.allowOverdraft, "allow-overdraft", false, "let debits take accounts below zero, which the transactions then say")

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/waltz-log/waltz/applier/sqlite"
 	"github.com/waltz-log/waltz/examples/ledger/berka"
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
 	"github.com/waltz-log/waltz/examples/ledger/view"
@@ -95,8 +94,8 @@ func (i *importer) foresee(ctx context.Context) error {
 // for, leaving out the rows that are in already.
 func (i *importer) overdraft(ctx context.Context, queue []berka.Row) (row berka.Row, found bool, err error) {
 	p := i.ledger.PartitionOf(queue[0].Account)
-	err = i.view.Snapshot(ctx, p, func(ctx context.Context, s sqlite.Snapshot, _ waltz.ID) error {
-		standing, err := view.NewBooks(ask(s)).Standing(ctx, queue[0].Account)
+	err = i.view.Snapshot(ctx, p, func(ctx context.Context, s view.Snapshot, _ waltz.ID) error {
+		standing, err := view.NewBooks(s.Querier).Standing(ctx, queue[0].Account)
 		if err != nil {
 			return err
 		}

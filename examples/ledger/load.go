@@ -75,7 +75,7 @@ func (d *load) run(ctx context.Context) error {
 }
 
 func (d *load) openAccounts(ctx context.Context) error {
-	highest, err := view.HighestAccount(ctx, view.FromDB(d.db))
+	highest, err := view.HighestAccount(ctx, d.view.Ask())
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (d *load) clients(ctx context.Context, n int, do func(context.Context, int)
 }
 
 func (d *load) countReturned(ctx context.Context) (err error) {
-	d.returned, err = view.CountReturned(ctx, view.FromDB(d.db))
+	d.returned, err = view.CountReturned(ctx, d.view.Ask())
 	return err
 }
 

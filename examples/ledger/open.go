@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
+	"strings"
 	"time"
 
-	"github.com/waltz-log/waltz/applier/sqlite"
 	"github.com/waltz-log/waltz/embedded"
+	"github.com/waltz-log/waltz/examples/ledger/view"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -31,7 +30,7 @@ func dial(ctx context.Context, o houseOptions) (*waltz.Client, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialMax)
 	defer cancel()
-	client, err := waltz.Dial(ctx, addr, waltz.WithSchemes(embedded.NewScheme(node)), waltz.WithLogger(o.logger))
+	client, err := waltz.Dial(ctx, addr, waltz.WithSchemes(embedded.NewScheme(node)), waltz.WithLogger(o.logger), waltz.WithHooks(o.clientHooks))
 	if err != nil {
 		return nil, err
 	}
@@ -63,38 +62,37 @@ func logAddress(o houseOptions) (string, error) {
 	return u.String(), nil
 }
 
-// dbFile returns the file that a database's address names.
-func dbFile(addr string) (string, error) {
-	if !sqlite.IsURL(addr) {
-		return "", usagef("--db %q: unknown scheme: want sqlite:///abs/file", addr)
-	}
-	file, err := sqlite.Path(addr)
+// database reads the address of a view.
+func database(addr string) (view.Database, error) {
+	db, err := view.ParseDatabase(addr)
 	if err != nil {
-		return "", usagef("--db: %w", err)
+		return db, usagef("--db: %w", err)
 	}
-	return file, nil
+	return db, nil
 }
 
-// existing returns the file of a view that must be there.
-func existing(addr string) (string, error) {
-	file, err := dbFile(addr)
-	if err != nil {
-		return "", err
+// existing is database of a view that must be there.
+func existing(ctx context.Context, addr string) (view.Database, error) {
+	db, err := database(addr)
+	if err == nil {
+		err = db.Exists(ctx)
 	}
-	if _, err := os.Stat(file); err != nil {
-		return "", fmt.Errorf("there is no view: %w", err)
-	}
-	return file, nil
+	return db, err
 }
 
-// openExisting opens a view for reading, whether or not its applier runs.
-func openExisting(addr string) (*sql.DB, error) {
-	file, err := existing(addr)
+// reader opens a view for questions, whether or not its applier runs.
+func reader(ctx context.Context, addr string) (ask view.Querier, closeDB func() error, err error) {
+	db, err := database(addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return sqlite.OpenDB(file)
+	return db.Reader(ctx)
 }
 
 // discard is the logger of what nobody wants to hear of.
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// viewForms tells how the view is named.
+func viewForms() string {
+	return "the view: " + strings.Join(view.Forms(), ", ") + " (required)"
+}

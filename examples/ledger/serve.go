@@ -52,7 +52,7 @@ code 0.`,
 		},
 	}
 	c.Flags().StringVar(&f.log, "log", "", "the log: waltz://host:port,... or file:///abs/dir, which only one process can have (required)")
-	c.Flags().StringVar(&f.db, "db", "", "the view: sqlite:///abs/file (required)")
+	c.Flags().StringVar(&f.db, "db", "", viewForms())
 	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to serve on, host:port; port 0 picks one")
 	c.Flags().IntVar(&f.partitions, "partitions", 0, "how many partitions the log has; one that exists must have as many (default: 1, or as it is)")
 	c.Flags().DurationVar(&f.requestMax, "request-max", 5*time.Second, "how long a request may take, waits included")

@@ -28,7 +28,7 @@ type Ledger interface {
 	// WaitFor returns when the view shows a transaction, or when ctx ends.
 	WaitFor(ctx context.Context, p waltz.Partition, id waltz.ID) error
 	// Read calls read with one state of the view, and a partition's mark in it.
-	Read(ctx context.Context, p waltz.Partition, read func(ctx context.Context, q view.Querier, mark waltz.ID) error) error
+	Read(ctx context.Context, p waltz.Partition, read func(ctx context.Context, s view.Snapshot, mark waltz.ID) error) error
 	// Passes reports whether an error is trouble that passes.
 	Passes(err error) bool
 	// Ready says what keeps the ledger from serving, by check; nil is nothing.

@@ -18,7 +18,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/waltz-log/waltz/applier"
-	"github.com/waltz-log/waltz/applier/sqlite"
 	"github.com/waltz-log/waltz/embedded"
 	"github.com/waltz-log/waltz/examples/ledger/api"
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
@@ -34,8 +33,8 @@ const partitions = 2
 // bank is a ledger on a real log and a real view. What it is told to fail, fails.
 type bank struct {
 	client *waltz.Client
-	view   *sqlite.View
-	ledger *ledger.Ledger[sqlite.Snapshot]
+	view   view.View
+	ledger *ledger.Ledger[view.Snapshot]
 
 	transferFails, readFails, waitFails, readyFails atomic.Pointer[error]
 }
@@ -45,22 +44,13 @@ func newBank(t testing.TB) *bank {
 	ctx, cancel := context.WithCancel(context.Background())
 	client, err := waltz.Dial(ctx, "file://"+filepath.Join(dir, "log")+"?partitions=2", waltz.WithSchemes(embedded.Scheme))
 	require.NoError(t, err)
-	file := filepath.Join(dir, "view.db")
-	db, err := sqlite.OpenDB(file)
+	db, err := view.ParseDatabase("sqlite://" + filepath.Join(dir, "view.db"))
 	require.NoError(t, err)
-	require.NoError(t, view.Migrate(ctx, db))
-	require.NoError(t, db.Close())
-	var handlers []sqlite.Handler
-	for _, kind := range ledger.Kinds() {
-		handlers = append(handlers, applier.Unordered(applier.OnBatch(kind, func(ctx context.Context, tx sqlite.Tx, rs []waltz.Record[ledger.Entry]) error {
-			return view.Apply(ctx, tx, rs)
-		})))
-	}
-	v, err := sqlite.Open(ctx, client, file, applier.Options{Name: view.Name}, handlers...)
+	v, err := db.Open(ctx, applier.FromClient(client), applier.Options{})
 	require.NoError(t, err)
 	runner, err := txcontext.NewRunner(client, v, txcontext.Options{AttemptsMax: -1})
 	require.NoError(t, err)
-	l := ledger.New(runner, func(s sqlite.Snapshot) ledger.Books { return view.NewBooks(ask(s)) }, client.PartitionFor)
+	l := ledger.New(runner, func(s view.Snapshot) ledger.Books { return view.NewBooks(s.Querier) }, client.PartitionFor)
 	relay := ledger.NewRelay(l, v, slog.New(slog.DiscardHandler))
 	ended := make(chan error, 2)
 	go func() { ended <- v.Run(ctx) }()
@@ -70,12 +60,6 @@ func newBank(t testing.TB) *bank {
 		require.NoError(t, errors.Join(<-ended, <-ended, runner.Close(), v.Close(), client.Close()))
 	})
 	return &bank{client: client, view: v, ledger: l}
-}
-
-func ask(s sqlite.Snapshot) view.Querier {
-	return func(ctx context.Context, query string, args ...any) (view.Rows, error) {
-		return s.Query(ctx, query, args...)
-	}
 }
 
 func failing(p *atomic.Pointer[error]) error {
@@ -106,11 +90,11 @@ func (b *bank) WaitFor(ctx context.Context, p waltz.Partition, id waltz.ID) erro
 	return errors.Join(failing(&b.waitFails), b.view.WaitFor(ctx, p, id))
 }
 
-func (b *bank) Read(ctx context.Context, p waltz.Partition, read func(context.Context, view.Querier, waltz.ID) error) error {
+func (b *bank) Read(ctx context.Context, p waltz.Partition, read func(context.Context, view.Snapshot, waltz.ID) error) error {
 	if err := failing(&b.readFails); err != nil {
 		return err
 	}
-	return b.view.Snapshot(ctx, p, func(ctx context.Context, s sqlite.Snapshot, mark waltz.ID) error { return read(ctx, ask(s), mark) })
+	return b.view.Snapshot(ctx, p, read)
 }
 
 var errPasses = errors.New("database is away")

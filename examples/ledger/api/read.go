@@ -58,8 +58,8 @@ func (a *API) account(w http.ResponseWriter, r *http.Request) error {
 	if err := a.atLeast(r.Context(), q); err != nil {
 		return err
 	}
-	err = a.Ledger.Read(r.Context(), p, func(ctx context.Context, q view.Querier, mark waltz.ID) error {
-		found, known, err := view.FindAccount(ctx, q, account)
+	err = a.Ledger.Read(r.Context(), p, func(ctx context.Context, s view.Snapshot, mark waltz.ID) error {
+		found, known, err := view.FindAccount(ctx, s.Querier, account)
 		if err != nil {
 			return err
 		}
@@ -125,20 +125,20 @@ func (a *API) statement(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := a.Ledger.PartitionOf(account)
-	s := statement{Account: int64(account)}
-	err = a.Ledger.Read(r.Context(), p, func(ctx context.Context, q view.Querier, mark waltz.ID) error {
-		s.Lines, s.NextCursor, s.AsOf = []line{}, "", position(p, mark)
-		if _, known, err := view.FindAccount(ctx, q, account); err != nil {
+	found := statement{Account: int64(account)}
+	err = a.Ledger.Read(r.Context(), p, func(ctx context.Context, s view.Snapshot, mark waltz.ID) error {
+		found.Lines, found.NextCursor, found.AsOf = []line{}, "", position(p, mark)
+		if _, known, err := view.FindAccount(ctx, s.Querier, account); err != nil {
 			return err
 		} else if !known {
-			return noSuchAccount.because("account %d is not known as of transaction %s", account, s.AsOf)
+			return noSuchAccount.because("account %d is not known as of transaction %s", account, found.AsOf)
 		}
-		return s.read(ctx, q, p, account, page)
+		return found.read(ctx, s.Querier, p, account, page)
 	})
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, s)
+	return answer(w, http.StatusOK, found)
 }
 
 // read fills the page. One line more than fits tells that there is another page.

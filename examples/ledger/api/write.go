@@ -150,8 +150,8 @@ func (a *API) elsewhere(ctx context.Context, o ledger.Order) (res txcontext.Resu
 	if a.Ledger.Partitions() == 1 {
 		return res, false, nil
 	}
-	err = a.Ledger.Read(ctx, a.Ledger.PartitionOf(o.From), func(ctx context.Context, q view.Querier, _ waltz.ID) error {
-		at, is, err := view.FindKey(ctx, q, o.Key)
+	err = a.Ledger.Read(ctx, a.Ledger.PartitionOf(o.From), func(ctx context.Context, s view.Snapshot, _ waltz.ID) error {
+		at, is, err := view.FindKey(ctx, s, o.Key)
 		res, found = txcontext.Result{Partition: at.Partition, ID: at.ID, AlreadyDone: true}, is
 		return err
 	})
@@ -175,9 +175,9 @@ func (a *API) sameAs(ctx context.Context, res txcontext.Result, o *ledger.Order)
 
 // booked reads a transaction that the view is known to show.
 func (a *API) booked(ctx context.Context, p waltz.Partition, id waltz.ID) (b view.Booked, err error) {
-	err = a.Ledger.Read(ctx, p, func(ctx context.Context, q view.Querier, mark waltz.ID) error {
+	err = a.Ledger.Read(ctx, p, func(ctx context.Context, s view.Snapshot, mark waltz.ID) error {
 		var found bool
-		if b, found, err = view.FindBooked(ctx, q, p, id); err == nil && !found {
+		if b, found, err = view.FindBooked(ctx, s.Querier, p, id); err == nil && !found {
 			err = internal.because("see the server's log").dueTo(fmt.Errorf("view of %s does not know transaction %s", position(p, mark), position(p, id)))
 		}
 		return err
@@ -200,8 +200,8 @@ func (a *API) transferStatus(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var t transfer
-	err = a.Ledger.Read(r.Context(), at.Partition, func(ctx context.Context, q view.Querier, mark waltz.ID) error {
-		b, found, err := view.FindBooked(ctx, q, at.Partition, at.ID)
+	err = a.Ledger.Read(r.Context(), at.Partition, func(ctx context.Context, s view.Snapshot, mark waltz.ID) error {
+		b, found, err := view.FindBooked(ctx, s.Querier, at.Partition, at.ID)
 		if err != nil {
 			return err
 		}

@@ -50,7 +50,8 @@ func (b Books) Pending(ctx context.Context, p waltz.Partition, above waltz.ID, l
 // PendingFrom implements ledger.Books.
 func (b Books) PendingFrom(ctx context.Context, a ledger.Account) (is bool, err error) {
 	err = each(ctx, b.q, func(rows Rows) error { return rows.Scan(&is) },
-		`SELECT EXISTS (SELECT 1 FROM crossing WHERE `+isPending+` AND from_account = ?)`, int64(a))
+		`SELECT EXISTS (SELECT 1 FROM account a JOIN crossing ON origin_partition = a.partition_no AND `+isPending+`
+WHERE a.account_id = ? AND from_account = a.account_id)`, int64(a))
 	return is, wrap(err, "read pending transfers of account %d", a)
 }
 

@@ -9,13 +9,16 @@ import (
 // tables are the ledger's, and how their rows are read in order. The keys are the
 // framework's: without them a transfer that is sent again would be booked twice.
 var tables = []struct{ name, query string }{
-	{"account", "SELECT * FROM account ORDER BY account_id"},
-	{"entry", "SELECT * FROM entry ORDER BY partition_no, id"},
-	{"posting", "SELECT * FROM posting ORDER BY account_id, id"},
-	{"crossing", "SELECT * FROM crossing ORDER BY origin_partition, origin_id"},
+	{"account", `SELECT account_id, partition_no, opened_on, closed_on, balance_minor, transactions
+		FROM account ORDER BY account_id`},
+	{"entry", `SELECT partition_no, id, kind, type, booked_on, amount_minor, from_account, to_account, allow_overdraft
+		FROM entry ORDER BY partition_no, id`},
+	{"posting", `SELECT account_id, id, booked_on, amount_minor FROM posting ORDER BY account_id, id`},
+	{"crossing", `SELECT origin_partition, origin_id, from_account, to_account, amount_minor, booked_on, type, sent, credited, refused, returned, reason
+		FROM crossing ORDER BY origin_partition, origin_id`},
 	{"waltz_keys", `SELECT m.partition, k.business_key, k.transaction_id
 		FROM waltz_keys k JOIN waltz_high_water_marks m ON m.number = k.number
-		ORDER BY m.name, m.version, m.partition, k.business_key`},
+		ORDER BY m.name, m.version, m.partition, k.transaction_id, k.business_key`},
 }
 
 // Compare reports the first difference between the tables of two views in each
@@ -77,6 +80,9 @@ func nextRow(rows Rows) (string, error) {
 	}
 	var text strings.Builder
 	for i, v := range values {
+		if b, is := v.([]byte); is { // a text to some drivers, and keys in some databases
+			v = string(b)
+		}
 		fmt.Fprintf(&text, " %s=%v", columns[i], v)
 	}
 	return "(" + text.String()[1:] + ")", nil

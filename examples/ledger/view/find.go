@@ -49,17 +49,14 @@ WHERE e.partition_no = ? AND e.id = ?`, int64(p), int64(id))
 	return b, found, wrap(err, "read transaction %d of partition %d", id, p)
 }
 
-// FindKey looks a business key up in all partitions of the ledger's view. The table is
-// the framework's.
-func FindKey(ctx context.Context, q Querier, key string) (at ledger.Origin, found bool, err error) {
-	err = each(ctx, q, func(rows Rows) error {
+// FindKey looks a business key up in all partitions of the ledger's view. The tables
+// are the framework's. The key goes through the binary type that they have it in.
+func FindKey(ctx context.Context, s Snapshot, key string) (at ledger.Origin, found bool, err error) {
+	err = each(ctx, s.Querier, func(rows Rows) error {
 		found = true
 		return rows.Scan(&at.Partition, &at.ID)
 	}, `SELECT m.partition, k.transaction_id FROM waltz_high_water_marks m
 JOIN waltz_keys k ON k.number = m.number AND k.business_key = ?
-WHERE m.name = ? AND m.version = 1`, key, Name)
+WHERE m.name = ? AND m.version = 1`, s.key(key), Name)
 	return at, found, wrap(err, "look up a key")
 }
-
-// Name is what the ledger's view is called in its database.
-const Name = "ledger"

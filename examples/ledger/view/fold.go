@@ -27,17 +27,19 @@ type postingRow struct {
 	amountMinor int64
 }
 
-// crossingChange is a step of a transfer across partitions.
+// crossingChange is the steps of a transfer across partitions.
 type crossingChange struct {
 	ledger.Origin
-	*ledger.Entry
+	*ledger.Entry                           // any step's: they agree on what is moved
+	sent, credited, refused, returned int64 // 1: it was
+	reason                            string
 }
 
-// batch is what a run of records changes. It is kept between runs for its memory.
+// batch is what a run of records changes.
 type batch struct {
 	accounts  map[ledger.Account]*accountChange
 	postings  []postingRow
-	crossings []crossingChange
+	crossings map[ledger.Origin]*crossingChange
 }
 
 // fold works the records out. Every change is a sum, a flag, or the least of
@@ -45,8 +47,9 @@ type batch struct {
 // of different kinds, and each table is written in the order of its keys.
 func fold(records []waltz.Record[ledger.Entry]) *batch {
 	b := &batch{
-		accounts: make(map[ledger.Account]*accountChange, len(records)),
-		postings: make([]postingRow, 0, 2*len(records)),
+		accounts:  make(map[ledger.Account]*accountChange, len(records)),
+		postings:  make([]postingRow, 0, 2*len(records)),
+		crossings: map[ledger.Origin]*crossingChange{},
 	}
 	for i := range records {
 		b.add(&records[i])
@@ -71,11 +74,33 @@ func (b *batch) add(r *waltz.Record[ledger.Entry]) {
 	case ledger.KindClosed:
 		b.account(e.Account, r).closedOn = e.BookedOn
 	case ledger.KindOut:
-		b.crossings = append(b.crossings, crossingChange{ledger.Origin{Partition: r.Partition, ID: r.ID}, e})
-	case ledger.KindIn, ledger.KindRefused, ledger.KindReturned:
-		b.crossings = append(b.crossings, crossingChange{*e.Origin, e})
+		b.crossing(ledger.Origin{Partition: r.Partition, ID: r.ID}, e).sent = 1
+	case ledger.KindIn:
+		b.crossing(*e.Origin, e).credited = 1
+	case ledger.KindRefused:
+		b.crossing(*e.Origin, e).refused = 1
+	case ledger.KindReturned:
+		b.crossing(*e.Origin, e).returned = 1
 	case ledger.KindTransfer:
 	}
+}
+
+func (b *batch) crossing(o ledger.Origin, e *ledger.Entry) *crossingChange {
+	c := b.crossings[o]
+	if c == nil {
+		c = &crossingChange{Origin: o, Entry: e}
+		b.crossings[o] = c
+	}
+	c.reason = max(c.reason, e.Reason)
+	return c
+}
+
+// sortedCrossings returns the changed crossings in order. Partitions share them, so
+// all lock them in this one.
+func (b *batch) sortedCrossings() []*crossingChange {
+	return slices.SortedFunc(maps.Values(b.crossings), func(x, y *crossingChange) int {
+		return cmp.Or(cmp.Compare(x.Partition, y.Partition), cmp.Compare(x.ID, y.ID))
+	})
 }
 
 func (b *batch) account(a ledger.Account, r *waltz.Record[ledger.Entry]) *accountChange {

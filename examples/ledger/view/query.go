@@ -7,7 +7,8 @@ import (
 	"fmt"
 )
 
-// Querier asks a view: a snapshot of its applier, or a database; see [FromDB].
+// Querier asks a view: a snapshot of its applier, or its database as it is then.
+// Arguments stand as ? in the query, whatever the database.
 type Querier func(ctx context.Context, query string, args ...any) (Rows, error)
 
 // Rows is the result of a query, to be read as one of database/sql.
@@ -19,8 +20,8 @@ type Rows interface {
 	Close() error
 }
 
-// FromDB asks a database, each time as it is then.
-func FromDB(db *sql.DB) Querier {
+// plain asks a database, each time as it is then.
+func plain(db *sql.DB) Querier {
 	return func(ctx context.Context, query string, args ...any) (Rows, error) {
 		rows, err := db.QueryContext(ctx, query, args...) //nolint:rowserrcheck // the caller's
 		if err != nil {

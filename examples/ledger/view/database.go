@@ -1,0 +1,131 @@
+package view
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/waltz-log/waltz/applier"
+	"github.com/waltz-log/waltz/migrations"
+)
+
+// kind is what is different from one kind of database to another.
+type kind struct {
+	name      string // of the folder of its migrations
+	framework migrations.Dialect
+	goose     goose.Dialect
+	form      string // of its addresses
+	isURL     func(address string) bool
+	check     func(address string) error // whether the address is well-formed
+	prepare   func(address string) error // before a view is made
+	exists    func(address string) error // nil: the tables are asked for
+	openDB    func(address string) (*sql.DB, error)
+	open      func(ctx context.Context, k *kind, log applier.Log, address string, db *sql.DB, o applier.Options) (View, error)
+	asks      func(db *sql.DB) Querier
+	key       func(string) any // a business key as an argument
+}
+
+// kinds are the databases that the ledger's view can be in.
+func kinds() []*kind { return []*kind{sqliteKind(), postgresKind(), mysqlKind()} }
+
+// Forms are the addresses that ParseDatabase takes, for people.
+func Forms() (forms []string) {
+	for _, k := range kinds() {
+		forms = append(forms, k.form)
+	}
+	return forms
+}
+
+// Database is where the view is, or will be.
+type Database struct {
+	kind    *kind
+	address string
+}
+
+// ParseDatabase reads an address, and connects to nothing.
+func ParseDatabase(address string) (Database, error) {
+	for _, k := range kinds() {
+		if !k.isURL(address) {
+			continue
+		}
+		if err := k.check(address); err != nil {
+			return Database{}, err
+		}
+		return Database{k, address}, nil
+	}
+	return Database{}, fmt.Errorf("%q: unknown scheme: want %s", address, or(Forms()))
+}
+
+// or joins words as people do.
+func or(words []string) (s string) {
+	for i, w := range words {
+		switch i {
+		case 0:
+		case len(words) - 1:
+			s += " or "
+		default:
+			s += ", "
+		}
+		s += w
+	}
+	return s
+}
+
+// Open makes or updates the ledger's tables, and opens the view of a log. Any number
+// of processes may do so at once.
+func (d Database) Open(ctx context.Context, log applier.Log, o applier.Options) (v View, err error) {
+	if err := d.kind.prepare(d.address); err != nil {
+		return nil, err
+	}
+	db, err := d.kind.openDB(d.address)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.kind.migrate(ctx, db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	o.Name = Name
+	v, err = d.kind.open(ctx, d.kind, log, d.address, db, o)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return v, nil
+}
+
+// ErrNoView says that there is no view in a database.
+var ErrNoView = errors.New("there is no view")
+
+// Exists returns an error if there is no view.
+func (d Database) Exists(ctx context.Context) error {
+	_, closeDB, err := d.Reader(ctx)
+	if err == nil {
+		err = closeDB()
+	}
+	return err
+}
+
+// Reader opens a view that exists for questions, whether or not its applier runs.
+func (d Database) Reader(ctx context.Context) (ask Querier, closeDB func() error, err error) {
+	if d.kind.exists != nil {
+		if err := d.kind.exists(d.address); err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrNoView, err)
+		}
+	}
+	db, err := d.kind.openDB(d.address)
+	if err != nil {
+		return nil, nil, err
+	}
+	if d.kind.exists == nil {
+		pending, err := d.kind.hasPending(ctx, db)
+		if err == nil && pending {
+			err = fmt.Errorf("%w: the ledger's tables are not there, or older", ErrNoView)
+		}
+		if err != nil {
+			return nil, nil, errors.Join(err, db.Close())
+		}
+	}
+	return d.kind.asks(db), db.Close, nil
+}

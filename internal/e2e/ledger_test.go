@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/waltz-log/waltz/internal/dbtest"
 )
 
 // ledgerInstance is `ledger serve` on an address of its own.
@@ -210,6 +212,14 @@ func testLedgerInstances(t *testing.T, db string) {
 
 func TestLedgerInstancesOnSQLite(t *testing.T) {
 	testLedgerInstances(t, "sqlite://"+filepath.Join(t.TempDir(), "view.db"))
+}
+
+func TestLedgerInstancesOnPostgreSQL(t *testing.T) {
+	testLedgerInstances(t, dbtest.PostgreSQL(t).NewDatabase(t))
+}
+
+func TestLedgerInstancesOnMariaDB(t *testing.T) {
+	testLedgerInstances(t, dbtest.MariaDB(t).NewDatabase(t))
 }
 
 // While the log is away, what needs it is answered with 503 in bounded time, what the

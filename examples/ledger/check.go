@@ -141,7 +141,11 @@ func (h *house) audit(ctx context.Context) (*audit.Report, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
 	scratch := &house{client: h.client, logger: discard()}
-	if err := scratch.openView(ctx, "sqlite://"+filepath.Join(dir, "scratch.db")); err != nil {
+	db, err := database("sqlite://" + filepath.Join(dir, "scratch.db"))
+	if err != nil {
+		return nil, err
+	}
+	if err := scratch.openView(ctx, db); err != nil {
 		return nil, errors.Join(fmt.Errorf("open scratch view: %w", err), scratch.closeView())
 	}
 	var r *audit.Report

@@ -46,10 +46,14 @@ func openHouse(ctx context.Context, o houseOptions) (h *house, err error) {
 			err = errors.Join(err, h.close())
 		}
 	}()
+	db, err := database(o.db) // a mistake in it is told before anything is dialed
+	if err != nil {
+		return h, err
+	}
 	if h.client, err = dial(ctx, o); err != nil {
 		return h, err
 	}
-	if err = h.openView(ctx, o.db); err != nil {
+	if err = h.openView(ctx, db); err != nil {
 		return h, err
 	}
 	if h.runner, err = txcontext.NewRunner(h.client, h.view, o.runner); err != nil {
@@ -116,11 +120,7 @@ func (h *house) caughtUp(ctx context.Context) error {
 }
 
 // openView opens the view, which makes its tables.
-func (h *house) openView(ctx context.Context, addr string) error {
-	db, err := database(addr)
-	if err != nil {
-		return err
-	}
+func (h *house) openView(ctx context.Context, db view.Database) error {
 	v, err := db.Open(ctx, applier.FromClient(h.client), applier.Options{Logger: h.logger})
 	if err != nil {
 		return err

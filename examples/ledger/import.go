@@ -33,7 +33,7 @@ row.
 The whole file is checked before anything is imported. Malformed rows are named by
 line; nothing is imported then, unless --skip-bad leaves them out and counts them.`,
 		Example: `  ledger import --log file:///tmp/bank/log --db sqlite:///tmp/bank/view.db --allow-overdraft trans.asc
-  ledger import --log waltz://127.0.0.1:7171 --db sqlite:///tmp/bank/view.db trans.asc`,
+  ledger import --log waltz://127.0.0.1:7171 --db postgres://bank:secret@127.0.0.1:5432/bank trans.asc`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.check(c); err != nil {

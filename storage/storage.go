@@ -26,7 +26,7 @@ type Storage struct {
 	folder  folder
 	start   session.Start
 	lock    io.Closer
-	journal *journal.Writer
+	journal *journal.Writer // set under mu before any other goroutine of the storage's runs
 	files   *segment.Files
 
 	ctx        context.Context // ends with Close, and with a failure
@@ -108,7 +108,7 @@ func (s *Storage) open() (err error) {
 	if err != nil {
 		return err
 	}
-	s.journal, err = journal.Start(journal.Config{
+	j, err := journal.Start(journal.Config{
 		FS: s.o.FS, Dir: s.folder.journal(), Cluster: s.o.ClusterKey,
 		FileBytes: s.o.JournalFileBytes, FilesMax: s.o.JournalFilesMax,
 		Retry: s.o.RetryInterval, Logger: s.o.Logger,
@@ -117,12 +117,24 @@ func (s *Storage) open() (err error) {
 	if err != nil {
 		return err
 	}
+	s.adoptJournal(j)
 	s.mu.want.checkpoint = len(found.Files) > 0
 	s.wakeFlusher()
 	s.committing.Go(s.commitLoop)
 	s.flushing.Go(s.flushLoop)
 	s.o.Logger.Info("storage opened", "dir", s.o.Dir, "replicas", len(s.mu.replicas), "journal_files", len(found.Files))
 	return nil
+}
+
+// adoptJournal takes a journal that has begun, and may have failed already.
+func (s *Storage) adoptJournal(j *journal.Writer) {
+	s.mu.Lock()
+	s.journal = j
+	failed := s.mu.err != nil
+	s.mu.Unlock()
+	if failed {
+		j.Interrupt()
+	}
 }
 
 // snapshot adds every replica's state to a group.
@@ -223,12 +235,13 @@ func (s *Storage) fail(err error) {
 	}
 	s.wakeCommitterLocked()
 	s.shrunkLocked()
+	j := s.journal
 	s.mu.Unlock()
 	if first {
 		s.o.Logger.Error("storage failed", "error", err)
 		s.cancel(ErrFailed)
-		if s.journal != nil {
-			s.journal.Interrupt()
+		if j != nil {
+			j.Interrupt()
 		}
 	}
 }

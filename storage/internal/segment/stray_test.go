@@ -91,15 +91,16 @@ func TestFailedSyncIsNotRetried(t *testing.T) {
 			{Op: vfs.OpDatasync, Match: "*.seg", Err: syscall.ENOSPC},
 			{Op: vfs.OpDatasync, Match: "*.idx", Err: syscall.ENOSPC},
 		} {
-			b := newBundle(t, vfs.NewMem(), 1<<20)
+			b := newBundle(t, vfs.NewMem(), 4096)
 			require.NoError(t, b.l.Cut(txn.None))
 			require.NoError(t, b.l.Append(frame(0, 5, 500)))
+			require.NoError(t, b.l.Append(frame(5, 5, 500)))
 			require.NoError(t, b.l.Flush())
 			b.fs.Inject(rule)
 			var failed *damage.SyncError
 			require.ErrorAs(t, call(b.l), &failed, name)
 			require.ErrorIs(t, failed, syscall.ENOSPC)
-			require.NoError(t, b.l.Close())
+			require.NoError(t, b.l.Close(), "each file is closed once")
 		}
 	}
 }

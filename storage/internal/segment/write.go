@@ -174,10 +174,14 @@ func (l *Log) create(name, magic string, first txn.ID) (vfs.File, error) {
 func (l *Log) Sync() error {
 	w := &l.w
 	for len(w.unsynced) > 0 {
-		if err := errors.Join(l.syncOne(w.unsynced[0]), w.unsynced[0].close()); err != nil {
+		a := w.unsynced[0]
+		if err := l.syncOne(a); err != nil {
 			return err
 		}
 		w.unsynced = w.unsynced[1:]
+		if err := a.close(); err != nil {
+			return err
+		}
 	}
 	if w.active != nil {
 		if err := l.syncOne(w.active); err != nil {

@@ -13,12 +13,21 @@ import (
 
 // model is what a storage was told and what it answered: of each partition the
 // list of steps in the order in which they were given. A storage that is found
-// after a crash must be as some prefix of it left it, at least as long as what
-// was answered and at most as long as what was given: acknowledged ⊆ recovered ⊆
+// after a crash must be as some prefix of it left it, at least as long as what was
+// answered and at most as long as what was given: acknowledged ⊆ recovered ⊆
 // written (I1), dense and byte for byte (I2), promises kept (I3).
 type model struct {
 	mu         sync.Mutex
 	partitions []*history
+	epoch      int // of the storage that is asked; answers of earlier ones don't count
+	notes      []string
+}
+
+// note remembers what was done, to be told with what is found wrong.
+func (m *model) note(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.notes = append(m.notes, fmt.Sprintf(format, args...))
 }
 
 type history struct {
@@ -26,6 +35,9 @@ type history struct {
 	answered int
 	self     session.Incarnation
 }
+
+// place is a step's place in the history.
+type place struct{ partition, index, epoch int }
 
 // change is one step: a function of the replica's state.
 type change struct {
@@ -53,43 +65,69 @@ func newModel(partitions int) *model {
 }
 
 // given adds a step that is about to be given to the storage.
-func (m *model) given(p int, c change) {
+func (m *model) given(p int, c change) place {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.partitions[p].steps = append(m.partitions[p].steps, c)
+	h := m.partitions[p]
+	h.steps = append(h.steps, c)
+	return place{p, len(h.steps) - 1, m.epoch}
 }
 
-// answered says that the oldest unanswered step of a partition was answered.
-func (m *model) answered(p int) {
+// answered says that a step, and with it all before it, was answered.
+func (m *model) answered(at place) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.partitions[p].answered++
+	if h := m.partitions[at.partition]; at.epoch == m.epoch {
+		h.answered = max(h.answered, at.index+1)
+	}
+}
+
+// refused takes back a partition's newest step: the storage has not taken it.
+func (m *model) refused(at place) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.partitions[at.partition]
+	h.steps = h.steps[:at.index:at.index] // images have the slice as it was
+}
+
+// mute makes what the storage answers from now on not count: it is about to be
+// killed, and what it does meanwhile is not on the disk that will be looked at.
+func (m *model) mute() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.epoch++
+}
+
+// found makes a partition's history what was found on the disk.
+func (m *model) found(p, steps int, self session.Incarnation) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.partitions[p]
+	h.steps, h.answered, h.self = h.steps[:steps:steps], steps, self
 }
 
 // cut is how far the histories were at a moment.
-type cut struct{ answered, given []int }
-
-func (m *model) counts(what func(*history) int) []int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var all []int
-	for _, h := range m.partitions {
-		all = append(all, what(h))
-	}
-	return all
+type cut struct {
+	answered []int
+	given    [][]change
+	notes    []string
 }
 
-func (m *model) countAnswered() []int { return m.counts(func(h *history) int { return h.answered }) }
-
-func (m *model) countGiven() []int { return m.counts(func(h *history) int { return len(h.steps) }) }
-
-// state returns a partition's state after the first steps.
-func (m *model) state(p, steps int) *logState {
+// now returns how far the histories are; what was given may go further since.
+func (m *model) now() (c cut) {
 	m.mu.Lock()
-	all := slices.Clone(m.partitions[p].steps[:steps])
-	m.mu.Unlock()
+	defer m.mu.Unlock()
+	for _, h := range m.partitions {
+		c.answered, c.given = append(c.answered, h.answered), append(c.given, slices.Clip(h.steps))
+	}
+	c.notes = slices.Clip(m.notes)
+	return c
+}
+
+// after returns a partition's state after some steps.
+func after(steps []change) *logState {
 	s := &logState{committed: txn.None}
-	for _, c := range all {
+	for _, c := range steps {
 		c.apply(s)
 	}
 	return s

@@ -65,7 +65,7 @@ func failed(ts *testscript.TestScript, _ bool, args []string) {
 	var o map[string]any
 	d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
 	ts.Check(d.Decode(&o))
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Token returns it bare
+	if _, err := d.Token(); err != io.EOF {
 		ts.Fatalf("more than one object")
 	}
 	reason, _ := o["reason"].(string)

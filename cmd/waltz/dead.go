@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/waltz-log/waltz/applier"
+	"github.com/waltz-log/waltz/applier/mysql"
+	"github.com/waltz-log/waltz/applier/postgres"
 	"github.com/waltz-log/waltz/applier/sqlite"
 	"github.com/waltz-log/waltz/waltz"
 )
@@ -30,14 +31,20 @@ Until it is retried or discarded the view is incomplete.`,
 // openLetters opens the dead letters of the database that an address names: a line
 // for each kind.
 func openLetters(ctx context.Context, addr string) (applier.Letters, error) {
-	scheme, _, _ := strings.Cut(addr, ":")
-	switch {
-	case sqlite.IsURL(addr):
-		return sqlite.OpenLetters(ctx, addr)
-	case scheme == "postgres", scheme == "postgresql", scheme == "mysql":
-		return nil, usagef("--db %q: dead letters of this kind of database can't be operated yet", redact(addr))
+	pool, _, err := openDB(addr) // tells of mistakes in the address
+	if err != nil {
+		return nil, err
 	}
-	return nil, usagef("--db %q has an unknown scheme: want sqlite://, postgres:// or mysql://", redact(addr))
+	if err := pool.Close(); err != nil {
+		return nil, err
+	}
+	switch {
+	case postgres.IsURL(addr):
+		return postgres.OpenLetters(ctx, addr)
+	case mysql.IsURL(addr):
+		return mysql.OpenLetters(ctx, addr)
+	}
+	return sqlite.OpenLetters(ctx, addr)
 }
 
 // deadFlags are the flags that select the views that a command is about.

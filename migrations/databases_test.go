@@ -75,6 +75,7 @@ func connector(address string) (driver.Connector, migrations.Dialect, error) {
 		if err != nil {
 			return nil, "", err
 		}
+		c.Logger = &mysql.NopLogger{}
 		my, err := mysql.NewConnector(c)
 		return my, migrations.MySQL, err
 	default:

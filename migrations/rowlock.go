@@ -105,7 +105,7 @@ func (l *rowLock) try(ctx context.Context) (bool, error) {
 		}
 		l.ready = true
 	}
-	return l.swap(ctx, l.sql.take, l.owner, l.lease.Microseconds())
+	return l.swap(ctx, l.sql.take, l.owner, l.lease.Microseconds(), l.owner)
 }
 
 // swap reports whether a compare-and-set found what it looked for.

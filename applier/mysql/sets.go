@@ -46,7 +46,7 @@ func (u Upsert) shape(s server) shape {
 		changes = append(changes, quote(c)+" = "+s.inserted(quote(c)))
 	}
 	for _, c := range u.Add {
-		changes = append(changes, fmt.Sprintf("%s = %s.%[1]s + %s", quote(c), quote(u.Table), s.inserted(quote(c))))
+		changes = append(changes, fmt.Sprintf("%s = %s.%[1]s + %[3]s", quote(c), quote(u.Table), s.inserted(quote(c))))
 	}
 	if len(changes) == 0 { // it changes nothing, and is not an error
 		changes = append(changes, fmt.Sprintf("%s = %s.%[1]s", quote(u.Key[0]), quote(u.Table)))

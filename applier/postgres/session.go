@@ -128,6 +128,10 @@ func (s *session) advance() error {
 	if s.pipe == nil {
 		return nil
 	}
+	if mutant.On("postgres-pieces-not-synced") {
+		s.pipe.SendFlushRequest()
+		return s.pipe.Flush()
+	}
 	s.sent = append(s.sent, sent{what: wantSync})
 	s.fresh++
 	if err := s.pipe.Sync(); err != nil {

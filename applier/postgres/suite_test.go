@@ -13,14 +13,8 @@ import (
 	"github.com/waltz-log/waltz/internal/dbtest"
 )
 
-// Queueing is how the suite's statements are sent, so that all its errors come late.
 func TestGuarantees(t *testing.T) {
-	run(t, func(t *testing.T) string { return servers.PostgreSQL(t).NewDatabase(t) }, true)
-}
-
-// The same with an answer waited for after each statement.
-func TestGuaranteesOneByOne(t *testing.T) {
-	run(t, func(t *testing.T) string { return servers.PostgreSQL(t).NewDatabase(t) }, false)
+	run(t, func(t *testing.T) string { return servers.PostgreSQL(t).NewDatabase(t) })
 }
 
 // D7: the same through a pooler that gives a connection to another server process for each
@@ -28,19 +22,16 @@ func TestGuaranteesOneByOne(t *testing.T) {
 func TestGuaranteesBehindPgBouncer(t *testing.T) {
 	pg := servers.PostgreSQL(t)
 	bouncer := dbtest.PgBouncer(t, pg, "transaction")
-	run(t, func(t *testing.T) string { return through(t, pg.NewDatabase(t), bouncer.Addr()) }, true)
+	run(t, func(t *testing.T) string { return through(t, pg.NewDatabase(t), bouncer.Addr()) })
 }
 
-func run(t *testing.T, address func(t *testing.T) string, queued bool) {
+// run sends statements with Queue, so that all errors come late.
+func run(t *testing.T, address func(t *testing.T) string) {
 	appliertest.Run(t, appliertest.Database[*Tx, *Snapshot]{
-		Late: queued,
+		Late: true,
 		New:  func(t *testing.T) appliertest.Empty[*Tx, *Snapshot] { return newEmpty(t, address(t)) },
 		Exec: func(ctx context.Context, tx *Tx, query string, args ...any) error {
-			if queued {
-				return tx.Queue(ctx, numbered(query), args...)
-			}
-			_, err := tx.Exec(ctx, numbered(query), args...)
-			return err
+			return tx.Queue(ctx, numbered(query), args...)
 		},
 		Count: func(ctx context.Context, tx *Tx, query string, args ...any) (n int64, err error) {
 			return n, tx.QueryRow(ctx, numbered(query), args...).Scan(&n)

@@ -22,7 +22,9 @@ import (
 
 // TestMain is also the process that is killed: the test binary starts itself.
 func TestMain(m *testing.M) {
-	if file := os.Getenv("WALTZ_KILL_FILE"); file != "" {
+	if file := os.Getenv("WALTZ_KILL_FILE"); file != "" && os.Getenv("WALTZ_KILL_WARD") != "" {
+		os.Exit(wardVictim(file))
+	} else if file != "" {
 		os.Exit(victim(file))
 	}
 	goleak.VerifyTestMain(m)
@@ -139,10 +141,11 @@ func TestKilledAtEveryStage(t *testing.T) {
 	require.GreaterOrEqual(t, killed, 10)
 }
 
-func runVictim(t *testing.T, file string, stage applier.Stage, at int) (survived bool) {
+func runVictim(t *testing.T, file string, stage applier.Stage, at int, env ...string) (survived bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), "WALTZ_KILL_FILE="+file, fmt.Sprintf("WALTZ_KILL_STAGE=%d", stage), fmt.Sprintf("WALTZ_KILL_AT=%d", at))
+	cmd.Env = append(cmd.Env, env...)
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return true

@@ -20,7 +20,7 @@ func TestCollector(t *testing.T) {
 	now := time.Unix(1000, 0)
 	c := New(view{{
 		Partition: 3, State: applier.StateRetrying, Since: now.Add(-5 * time.Second), HighWaterMark: 40, LogMark: 100,
-		Oldest: now.Add(-2 * time.Second), Epoch: 2, Dead: 1, Applied: 41, Batches: 7, Already: 5, Lost: 4, Retries: 9,
+		Oldest: now.Add(-2 * time.Second), Epoch: 2, Dead: 3, Held: 2, Skipped: 6, Retried: 8, Fault: applier.Fault{Class: applier.ClassPage}, Applied: 41, Batches: 7, Already: 5, Lost: 4, Retries: 9,
 	}})
 	c.now = func() time.Time { return now }
 	r := prometheus.NewPedanticRegistry()
@@ -45,7 +45,8 @@ func TestCollector(t *testing.T) {
 		got[strings.TrimPrefix(f.GetName(), "waltz_applier_")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 	}
 	require.Equal(t, map[string]float64{
-		"high_water_mark": 40, "lag_transactions": 60, "lag_seconds": 2, "state_seconds": 5, "epoch": 2, "dead_letters": 1,
+		"high_water_mark": 40, "lag_transactions": 60, "lag_seconds": 2, "state_seconds": 5, "epoch": 2, "dead_letters": 3,
+		"held_letters": 2, "skipped": 6, "retried_letters_total": 8, "needs_somebody": 1,
 		"applied_total": 41, "batches_total": 7, "skipped_already_applied_total": 5, "lost_total": 4, "retries_total": 9, "state": 1,
 	}, got)
 }

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	sqlite3 "modernc.org/sqlite"
-
 	"github.com/waltz-log/waltz/applier"
 	"github.com/waltz-log/waltz/migrations"
 	"github.com/waltz-log/waltz/waltz"
@@ -56,7 +54,7 @@ func OpenDB(file string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := sqlite3.NewConnector(dsn(path))
+	c, err := newConnector(path)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

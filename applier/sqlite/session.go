@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	sqlite3 "modernc.org/sqlite"
 )
 
 // statementsMax bounds the prepared statements of a connection.
@@ -36,7 +34,7 @@ type statement struct {
 }
 
 func openSession(path string) (*session, error) {
-	c, err := sqlite3.NewConnector(dsn(path))
+	c, err := newConnector(path)
 	if err != nil {
 		return nil, err
 	}

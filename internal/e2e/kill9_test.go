@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -74,7 +73,7 @@ func kill9(t *testing.T, s *devServer, rounds int) {
 		require.Len(t, h.Logs[p], int(mark)+1)
 	}
 	for p := range partitions {
-		require.NoError(t, history.CheckLinear(h, waltz.Partition(p), 1000, time.Minute))
+		require.NoError(t, history.CheckLinear(h, waltz.Partition(p), 1000, patience()))
 	}
 }
 

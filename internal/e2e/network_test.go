@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,6 +50,6 @@ func brokenConnections(t *testing.T, s *devServer, count int) {
 	require.Positive(t, cuts)
 	require.NoError(t, h.Check())
 	for p := range h.Logs {
-		require.NoError(t, history.CheckLinear(h, p, 1000, time.Minute))
+		require.NoError(t, history.CheckLinear(h, p, 1000, patience()))
 	}
 }

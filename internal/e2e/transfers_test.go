@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -57,7 +56,7 @@ func transfers(t *testing.T, s *devServer, count int, kill bool) {
 	require.NoError(t, h.Check())
 	for p, log := range h.Logs {
 		requireOneEach(t, log)
-		require.NoError(t, history.CheckLinear(h, p, 2000, time.Minute))
+		require.NoError(t, history.CheckLinear(h, p, 1000, patience()))
 	}
 	requireExact(t, views[0], h.Logs)
 	requireExact(t, views[2], h.Logs)

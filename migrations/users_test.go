@@ -1,7 +1,9 @@
 package migrations_test
 
 import (
+	"crypto/rand"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +41,31 @@ func (db *database) newUser(t *testing.T, name string) {
 
 var withUsers = []migrations.Dialect{migrations.Postgres, migrations.MySQL}
 
+// grants are the rights of an applier, as [migrations] lists them.
+func (db *database) grants(t *testing.T, user string) []string {
+	t.Helper()
+	if db.dialect == migrations.MySQL {
+		return []string{"GRANT SELECT, INSERT, UPDATE, DELETE ON " + db.column(t, "SELECT database()")[0] + ".* TO " + user}
+	}
+	return []string{
+		"GRANT USAGE ON SCHEMA public TO " + user,
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON waltz_high_water_marks, waltz_keys, waltz_dead_letters TO " + user,
+		"GRANT SELECT ON waltz_schema_version TO " + user,
+	}
+}
+
+// withoutDDL returns the database as a user sees it who has these rights alone.
+func (db *database) withoutDDL(t *testing.T) *database {
+	t.Helper()
+	if db.dialect == migrations.SQLite {
+		return db
+	}
+	user := "applier_" + strings.ToLower(rand.Text()[:8])
+	db.newUser(t, user)
+	db.exec(t, db.grants(t, user)...)
+	return db.as(t, user)
+}
+
 // The applier's user has no right to DDL: what [migrations] says it needs is enough
 // to check the schema, and to find that there is nothing to do.
 func TestUserWithoutDDL(t *testing.T) {
@@ -48,7 +75,7 @@ func TestUserWithoutDDL(t *testing.T) {
 			db.newUser(t, "applier")
 			applier := db.as(t, "applier")
 			if d == migrations.MySQL {
-				db.exec(t, "GRANT SELECT, INSERT, UPDATE, DELETE ON "+db.column(t, "SELECT database()")[0]+".* TO applier")
+				db.exec(t, db.grants(t, "applier")...)
 			}
 			_, err := applier.migrator(t).Up(t.Context())
 			require.ErrorContains(t, err, "denied")
@@ -58,9 +85,7 @@ func TestUserWithoutDDL(t *testing.T) {
 			db.up(t)
 			if d == migrations.Postgres {
 				require.ErrorContains(t, applier.migrator(t).Check(t.Context()), "permission denied for table waltz_schema_version")
-				db.exec(t, "GRANT USAGE ON SCHEMA public TO applier",
-					"GRANT SELECT, INSERT, UPDATE, DELETE ON waltz_high_water_marks, waltz_keys, waltz_dead_letters TO applier",
-					"GRANT SELECT ON waltz_schema_version TO applier")
+				db.exec(t, db.grants(t, "applier")...)
 			}
 			done, err := applier.migrator(t).Up(t.Context())
 			require.NoError(t, err)

@@ -92,7 +92,7 @@ const versionMin = 140000
 // parse reads an address. Statements of the framework's own work everywhere.
 func parse(url string) (*pgxpool.Config, error) {
 	if !IsURL(url) {
-		return nil, fmt.Errorf("database %q: want postgres://user:password@host:port/database", url)
+		return nil, errors.New("not an address of PostgreSQL: want postgres://user:password@host:port/database") // it may hold a password
 	}
 	c, err := pgxpool.ParseConfig(url)
 	if err != nil {

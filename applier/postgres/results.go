@@ -26,6 +26,15 @@ func (r *rows) Next() bool {
 	return next
 }
 
+// Err returns what ended Next before the last row, if anything did: trouble of the
+// connection as such, so that it can be classified.
+func (r *rows) Err() error {
+	if err := r.Rows.Err(); err != nil {
+		return r.h.s.trouble(err)
+	}
+	return nil
+}
+
 // Scan copies the columns of the row.
 func (r *rows) Scan(dest ...any) error {
 	err := r.Rows.Scan(dest...)
@@ -40,8 +49,8 @@ func (r *rows) Close() {
 }
 
 func (r *rows) note() {
-	if err := r.Rows.Err(); err != nil {
-		_ = r.h.g.Fail(r.h.s.trouble(err))
+	if err := r.Err(); err != nil {
+		_ = r.h.g.Fail(err)
 	}
 }
 

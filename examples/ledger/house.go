@@ -112,7 +112,7 @@ func (h *house) caughtUp(ctx context.Context) error {
 		if mark == waltz.None {
 			continue
 		}
-		if err := h.view.WaitFor(ctx, p, mark); err != nil {
+		if err := h.patiently(ctx, func() error { return h.view.WaitFor(ctx, p, mark) }); err != nil {
 			return err
 		}
 	}

@@ -72,7 +72,12 @@ func (i *importer) foresee(ctx context.Context) error {
 	}
 	first, accounts := berka.Row{}, 0
 	for _, queue := range i.queues {
-		row, found, err := i.overdraft(ctx, queue)
+		var row berka.Row
+		found := false
+		err := i.patiently(ctx, func() (err error) {
+			row, found, err = i.overdraft(ctx, queue)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -141,7 +146,16 @@ func (i *importer) account(ctx context.Context, queue []berka.Row, p *progress) 
 	return nil
 }
 
-func (i *importer) row(ctx context.Context, r berka.Row) (txcontext.Result, error) {
+// row books one row. It is keyed, so it may be tried again after trouble.
+func (i *importer) row(ctx context.Context, r berka.Row) (res txcontext.Result, err error) {
+	err = i.patiently(ctx, func() error {
+		res, err = i.book(ctx, r)
+		return err
+	})
+	return res, err
+}
+
+func (i *importer) book(ctx context.Context, r berka.Row) (txcontext.Result, error) {
 	o := ledger.Order{
 		Key: rowKey(r), AmountMinor: r.AmountMinor, Type: r.Type, BookedOn: r.Date,
 	}

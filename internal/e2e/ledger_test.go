@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -287,5 +288,43 @@ func TestLedgerDrains(t *testing.T) {
 		}
 		got := callLedger(t.Context(), "GET", l.url+"/v1/accounts/2", "", "")
 		return got.status == http.StatusOK && json.Unmarshal([]byte(got.text), &b) == nil && b.Balance == 1000000+answered.Load()
+	})
+}
+
+// While the database is away, everything is answered with 503 in bounded time. It goes
+// on by itself, and what was unknown is found out by sending it again.
+func TestLedgerWithoutItsDatabase(t *testing.T) {
+	log := newServer(t, 2)
+	server := dbtest.PostgreSQL(t)
+	l := newLedger(t, log, server.NewDatabase(t))
+	l.argv = append(l.argv, "--request-max", "1s")
+	l.launch()
+	all := []*ledgerInstance{l}
+	defer http.DefaultClient.CloseIdleConnections()
+	for _, path := range []string{"/v1/accounts/1", "/v1/accounts/2"} {
+		require.Equal(t, http.StatusCreated, final(t.Context(), t, all, "PUT", path, "", `{"deposit_minor":10}`).status)
+	}
+	require.NoError(t, server.Kill())
+	for _, call := range []struct{ method, path, body string }{
+		{"GET", "/v1/accounts/1", ""},
+		{"GET", "/v1/accounts/1/statement", ""},
+		{"GET", "/v1/transfers/0:0", ""},
+		{"POST", "/v1/transfers", `{"from":1,"to":2,"amount_minor":4}`},
+		{"PUT", "/v1/accounts/3", `{}`},
+		{"GET", "/readyz", ""},
+	} {
+		away := callLedger(t.Context(), call.method, l.url+call.path, "k", call.body)
+		require.Equal(t, http.StatusServiceUnavailable, away.status, "%s %s: %s", call.method, call.path, away.text)
+		require.NotEmpty(t, away.retry)
+	}
+	require.NoError(t, server.Start())
+	done := final(t.Context(), t, all, "POST", "/v1/transfers", "k", `{"from":1,"to":2,"amount_minor":4}`)
+	require.Contains(t, []int{http.StatusCreated, http.StatusAccepted}, done.status, done.text)
+	eventually(t, "the transfer", func() bool {
+		return callLedger(t.Context(), "GET", l.url+"/v1/accounts/2", "", "").status == http.StatusOK &&
+			strings.Contains(callLedger(t.Context(), "GET", l.url+"/v1/accounts/2", "", "").text, `"balance_minor":14,`)
+	})
+	eventually(t, "readiness", func() bool {
+		return callLedger(t.Context(), "GET", l.url+"/readyz", "", "").status == http.StatusOK
 	})
 }

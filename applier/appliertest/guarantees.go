@@ -33,6 +33,7 @@ func guarantees[Tx, S any]() []guarantee[Tx, S] {
 
 		// Errors.
 		{"one bad transaction in 5,000 stops just before it (F19)", s.poisonStops},
+		{"one bad transaction in 5,000 is passed as cheaply", s.poisonIsPassed},
 		{"blame is found without a hint, too (F19)", s.poisonWithoutBlame},
 		{"a dead letter moves with the mark (F20)", s.deadLetter},
 		{"a transaction that can't be decoded is data", s.undecodable},

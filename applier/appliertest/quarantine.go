@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
 
@@ -213,8 +214,14 @@ func (s *suite[Tx, S]) quarantineRaces() {
 	s.obstruct(bad...)
 	o := s.quarantining()
 	o.BatchTransactionsMax, o.LettersEvery = 20, time.Millisecond
-	instances := []*instance[Tx, S]{s.open(o, handlers...).start(), s.open(o, handlers...).start()}
-	for round := range 40 {
+	troubled := &faulty[Tx, S]{Database: s.connect()}
+	troubled.set(sometimes[Tx](rand.New(rand.NewPCG(3, 3))))
+	instances := []*instance[Tx, S]{s.open(o, handlers...).start(), s.openOn(troubled, o, handlers...).start()}
+	rounds := 40
+	if os.Getenv("WALTZ_SOAK") != "" {
+		rounds = 2000
+	}
+	for round := range rounds {
 		end := s.moves(0, rng, 15)
 		s.moves(1, rng, 15)
 		switch round % 4 {
@@ -226,7 +233,7 @@ func (s *suite[Tx, S]) quarantineRaces() {
 			instances[1].start()
 		case 2:
 			instances[0].wait(0, end)
-			if id := bad[min(round/10, 3)]; s.mark(0) > id {
+			if id := bad[min(4*round/rounds, 3)]; s.mark(0) > id {
 				s.exec("DELETE FROM entries WHERE id = ? AND account = -1", int64(id))
 			}
 		}
@@ -281,6 +288,25 @@ func (s *suite[Tx, S]) quarantineUnknownOutcome() {
 	i.wait(0, s.moves(0, rand.New(rand.NewPCG(5, 5)), 20))
 	s.followed()
 	i.complete()
+}
+
+// sometimes makes trouble of the kinds that pass, before or after a step.
+func sometimes[Tx any](rng *rand.Rand) func(*applier.Step[Tx], func() error) error {
+	var mu sync.Mutex
+	return func(_ *applier.Step[Tx], apply func() error) error {
+		mu.Lock()
+		n := rng.IntN(20)
+		mu.Unlock()
+		switch n {
+		case 0:
+			return trouble(applier.ClassRetry)
+		case 1:
+			return trouble(applier.ClassUnknown)
+		case 2:
+			return errors.Join(apply(), trouble(applier.ClassUnknown))
+		}
+		return apply()
+	}
 }
 
 func (s *suite[Tx, S]) quarantineIsBounded() {

@@ -57,6 +57,20 @@ func (s *suite[Tx, S]) stopsAt(i *instance[Tx, S], db *faulty[Tx, S], id waltz.I
 	s.exact()
 }
 
+// A dead letter costs no more than stopping does.
+func (s *suite[Tx, S]) poisonIsPassed() {
+	s.log.Hold(true)
+	s.poisoned(5000, 3210)
+	db := &faulty[Tx, S]{Database: s.connect()}
+	o := s.options()
+	o.Policy = applier.DeadLetter
+	i := s.openOn(db, o).start()
+	s.log.Hold(false)
+	i.reach()
+	require.LessOrEqual(s, len(db.done()), 5000/256+2+30, "at most 30 extra SQL transactions: %v", db.done())
+	s.exact(3210)
+}
+
 func (s *suite[Tx, S]) poisonWithoutBlame() {
 	s.log.Hold(true)
 	s.poisoned(5000, 77)

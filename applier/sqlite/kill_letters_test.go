@@ -84,15 +84,18 @@ func TestKilledWithLetters(t *testing.T) {
 		CREATE TABLE obstacles (id INTEGER PRIMARY KEY) STRICT; INSERT INTO obstacles VALUES (9), (40), (41), (200), (205), (333)`)
 	require.NoError(t, err)
 	rng := rand.New(rand.NewPCG(7, 7))
-	killed := 0
+	killed, rounds := 0, 24
+	if os.Getenv("WALTZ_SOAK") != "" {
+		rounds = 1000
+	}
 	for round := 0; ; round++ {
 		stage, at := applier.Stage(round%4), 1+rng.IntN(25)
-		if round >= 24 {
+		if round >= rounds {
 			at = 1 << 30
 		}
 		if runVictim(t, file, stage, at, "WALTZ_KILL_WARD=1") {
 			eachIsOneThing(t, db)
-			if round >= 24 && count(t, db, "SELECT count(*) FROM waltz_dead_letters") == 0 {
+			if round >= rounds && count(t, db, "SELECT count(*) FROM waltz_dead_letters") == 0 {
 				break
 			}
 		} else {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func child() int {
 		if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 			return err
 		}
-		if k.at, err = strconv.Atoi(os.Getenv(childKill)); err != nil {
+		if k.at, err = strconv.ParseInt(os.Getenv(childKill), 10, 64); err != nil {
 			return err
 		}
 		if k.at > 0 {
@@ -120,7 +121,8 @@ func (i *instance) end(t *testing.T) (applied int, killed bool) {
 // database.
 type killer struct {
 	driver.Connector
-	at, said int
+	at   int64
+	said atomic.Int64 // the lock is kept beside the migration
 }
 
 func (k *killer) Connect(ctx context.Context) (driver.Conn, error) {
@@ -135,7 +137,7 @@ func (k *killer) say() {
 	if k.at == 0 {
 		return
 	}
-	if k.said++; k.said == k.at {
+	if k.said.Add(1) == k.at {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	}

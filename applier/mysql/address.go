@@ -107,7 +107,7 @@ func parse(addr string) (*address, error) {
 		return nil, fmt.Errorf("address of a database: %w", errors.Unwrap(err)) // its text would show the password
 	}
 	if !strings.EqualFold(u.Scheme, scheme) || u.Opaque != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("database %q: want %s://user:password@host:port/database", u.Redacted(), scheme)
+		return nil, fmt.Errorf("address of a database: it is not written as %s://user:password@host:port/database", scheme) // where a password would stand is not known
 	}
 	a := &address{text: u.Redacted(), session: session{mode: strictMode, lockWait: 10}}
 	q, err := url.ParseQuery(u.RawQuery)

@@ -104,6 +104,9 @@ var driverErrors = []struct {
 
 // numbered looks a number up: what only this kind of server has first.
 func (s server) numbered(e *mysql.MySQLError) applier.Fault {
+	if e.Number == 1105 && strings.Contains(e.Message, "max_allowed_packet") { // one argument is too large; 1105 says nothing
+		return applier.Fault{Class: applier.ClassData, Code: "1105 ER_UNKNOWN_ERROR", Text: e.Message}
+	}
 	n, known := s.numbers()[e.Number]
 	if !known {
 		n, known = numbers[e.Number]

@@ -72,6 +72,33 @@ func TestFailedFsyncIsFinal(t *testing.T) {
 	}
 }
 
+// What a failed process could not sync still stands in the page cache, and a sync
+// by the next process says yes without writing it. What that process answers is on
+// the disk all the same (I1, I2).
+func TestFailedSyncIsNotTrustedAfterARestart(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := open(t, small(fsys))
+	m := join(t, s, 0, 1)
+	m.append(3, 200)
+	fsys.Inject(vfs.Rule{Op: vfs.OpDatasync, Match: "*.journal", Times: 1, Err: syscall.EIO})
+	require.ErrorIs(t, m.try(m.frame(4, 1000)), storage.ErrFailed)
+	require.ErrorIs(t, s.Close(), storage.ErrFailed)
+
+	fsys = fsys.Clone() // the process is another, the page cache is not
+	s = open(t, small(fsys))
+	promised, err := s.State(0)
+	require.NoError(t, err)
+	require.Equal(t, txn.ID(6), promised.Last, "it can be read")
+	log := readAll(t, s, 0, 1<<20)
+	for seed := range uint64(20) {
+		after := open(t, small(fsys.CrashClone(seed)))
+		require.Empty(t, after.Damage())
+		require.Equal(t, log, readAll(t, after, 0, 1<<20))
+		require.NoError(t, after.Close())
+	}
+	require.NoError(t, s.Close())
+}
+
 // A full disk refuses appends, loses nothing, and writing resumes by itself.
 func TestFullDisk(t *testing.T) {
 	fsys := vfs.NewMem()

@@ -11,8 +11,11 @@ import (
 // sector is what a disk writes whole or not at all.
 const sector = 512
 
-// memData is a file's bytes, as written and as last synced, and the sectors in
-// which the two may differ.
+// memData is a file's bytes, as written and as last synced, and the sectors that
+// the next sync makes durable. A sync that fails forgets them, as Linux does (it
+// marks the pages clean; Rebello et al., "Can Applications Recover from fsync
+// Failures?", ATC '20): they can be read until a crash, and only writing them
+// again makes them durable.
 type memData struct {
 	now, synced []byte
 	dirty       map[int64]struct{}
@@ -170,6 +173,7 @@ func (f *memFile) sync(op Op) error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	if err := f.m.injectedLocked(op, f.d.path); err != nil {
+		clear(f.d.dirty)
 		return err
 	}
 	f.d.sync()

@@ -17,7 +17,7 @@ type Rule struct {
 }
 
 // Inject adds a rule. The first rule that matches a call decides. A call that
-// fails by a rule has no effect.
+// fails by a rule has no effect, but that a failed sync makes bytes unsynced for good.
 func (m *Mem) Inject(r Rule) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -57,7 +57,11 @@
 // is safe, since it is a lower bound; after the process was killed it is exact.
 // What lies below it and can't be read is damage, and is reported, never cut. A
 // process never goes on in a file that it found: it starts the next one, so
-// that the remains of a torn group are not behind a later group's end.
+// that the remains of a torn group are not behind a later group's end. Whole
+// groups beyond the mark it writes again, in place, before it syncs: where a sync
+// failed they may be in the page cache only, and a sync of pages that count as
+// clean proves nothing (Rebello et al., "Can Applications Recover from fsync
+// Failures?", ATC '20).
 //
 // # A crash between any two steps
 //

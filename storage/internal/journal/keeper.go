@@ -145,13 +145,25 @@ func (k *keeper) adopt() (vfs.File, error) {
 	if f, err := c.FS.Open(name); err == nil {
 		size, err := f.Size()
 		if err == nil && size == c.FileBytes && checkHeader(f, c.Cluster, k.next) == nil {
-			return f, nil
+			return f, k.settleHeader(f)
 		}
 		if err := errors.Join(f.Close(), c.FS.Remove(name)); err != nil {
 			return nil, err
 		}
 	}
 	return k.make()
+}
+
+// settleHeader makes the header of a file that was found durable. A process whose
+// sync of it failed may have left it in the page cache only (see settle).
+func (k *keeper) settleHeader(f vfs.File) error {
+	if _, err := f.WriteAt(fileHeader(k.w.c.Cluster, k.next), 0); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Sync(); err != nil {
+		return errors.Join(&damage.SyncError{Err: err}, f.Close())
+	}
+	return nil
 }
 
 // make gives a filled file the next number. See the package comment for a crash

@@ -39,6 +39,13 @@ type Found struct {
 	Next    uint64          // number of the file to go on with; it may be there, unused
 	Seq     uint64          // of the next group
 	Damaged map[uint64]bool // files with damage
+	Unsure  Range           // whole groups at the end that may not be on the disk, only in its cache
+}
+
+// Range is a part of a journal file, from one offset to before another.
+type Range struct {
+	File     uint64
+	From, To int64
 }
 
 // Replay reads all groups of the journal in dir, checks them, and tells r of
@@ -74,6 +81,7 @@ type scan struct {
 	r       Replayer
 	found   Found
 	started bool  // a group was seen, so found.Seq is known
+	ended   Place // the end of the last whole group
 	pending []bad // places behind the last whole group that hold none
 	win     window
 }
@@ -101,6 +109,7 @@ func (s *scan) run(numbers []uint64) error {
 			s.end(n, used)
 		}
 	}
+	s.found.Unsure = s.unsure()
 	s.found.Next = last // there, and unused
 	if n := len(s.found.Files); n > 0 && s.found.Files[n-1] == last || last == 0 {
 		s.found.Next++
@@ -168,8 +177,22 @@ func (s *scan) groups(number uint64, size int64) (used bool, err error) {
 		}
 		used = true
 		off += int64(h.length)
+		s.ended = Place{File: number, Offset: off}
 	}
 	return used, nil
+}
+
+// unsure returns what of the last groups the mark does not cover. There is one
+// group under way at a time, so it is not in more than one file.
+func (s *scan) unsure() Range {
+	r := Range{File: s.ended.File, To: s.ended.Offset}
+	switch {
+	case s.mark.file > r.File:
+		r.From = r.To
+	case s.mark.file == r.File:
+		r.From = min(s.mark.end, r.To)
+	}
+	return r
 }
 
 // noGroup notes a place without a group and returns how far the next one may be.

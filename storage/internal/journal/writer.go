@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/storage/internal/damage"
 )
@@ -113,13 +114,21 @@ func (w *Writer) start(k *keeper, found Found) error {
 	return nil
 }
 
-// settle makes what Replay read durable. It may have read what a killed process
-// wrote and did not sync; what is answered from now on relies on it.
+// settle makes what Replay read durable: what is answered from now on relies on
+// it. It may have read what a killed process wrote and did not sync. Or what a
+// failed process could not sync: those bytes are only in the page cache, marked
+// clean, so that a sync does nothing for them unless they are written again.
 func (w *Writer) settle(found Found) error {
 	if n := len(found.Files); n > 0 {
 		f, err := w.c.FS.Open(path.Join(w.c.Dir, FileName(found.Files[n-1])))
 		if err != nil {
 			return err
+		}
+		if u := found.Unsure; u.File == found.Files[n-1] && !mutant.On("failed-sync-trusted-after-restart") {
+			err = rewrite(f, u.From, u.To)
+		}
+		if err != nil {
+			return errors.Join(err, f.Close())
 		}
 		if err := f.Sync(); err != nil {
 			return errors.Join(&damage.SyncError{Err: err}, f.Close())
@@ -129,6 +138,21 @@ func (w *Writer) settle(found Found) error {
 		}
 	}
 	return w.c.FS.SyncDir(w.c.Dir)
+}
+
+// rewrite writes what stands in a part of a file at its place again.
+func rewrite(f vfs.File, from, to int64) error {
+	b := make([]byte, min(windowSize, to-from))
+	for ; from < to; from += int64(len(b)) {
+		b = b[:min(int64(len(b)), to-from)]
+		if _, err := f.ReadAt(b, from); err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(b, from); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Commit writes a group and syncs it. When it returns nil every entry is

@@ -36,17 +36,27 @@ func Arrays[T any](rows []T) []any {
 //
 // Both are needed in front of an upsert. ON CONFLICT DO UPDATE must not meet a row
 // twice, and partitions that write one table in different orders wait for each
-// other until the server ends one of them. It sorts rows in place.
+// other until the server ends one of them. The rows that come in are used up.
 func Fold[T any, K cmp.Ordered](rows []T, key func(*T) K, add func(total, row *T)) []T {
-	slices.SortStableFunc(rows, func(a, b T) int { return cmp.Compare(key(&a), key(&b)) })
-	n := 0
+	type total struct {
+		key K
+		row int
+	}
+	seen := make(map[K]int, len(rows))
+	var totals []total
 	for i := range rows {
-		if n > 0 && key(&rows[n-1]) == key(&rows[i]) {
-			add(&rows[n-1], &rows[i])
+		k := key(&rows[i])
+		if first, has := seen[k]; has {
+			add(&rows[first], &rows[i])
 			continue
 		}
-		rows[n] = rows[i]
-		n++
+		seen[k] = i
+		totals = append(totals, total{k, i})
 	}
-	return rows[:n]
+	slices.SortFunc(totals, func(a, b total) int { return cmp.Compare(a.key, b.key) })
+	out := make([]T, len(totals))
+	for i, t := range totals {
+		out[i] = rows[t.row]
+	}
+	return out
 }

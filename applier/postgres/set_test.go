@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/waltz-log/waltz/applier"
+	"github.com/waltz-log/waltz/applier/appliertest"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -65,4 +69,36 @@ func TestArraysOnTheServer(t *testing.T) {
 	}))
 	require.Equal(t, int64(1), b.count("SELECT count(*) FROM t WHERE id = 1 AND n = 2 AND x IS NULL"))
 	require.Equal(t, int64(1), b.count(`SELECT count(*) FROM t WHERE id = 2 AND n = 3 AND x = '"x"'`))
+}
+
+// F26: eight partitions into one summary, in folded batches: no deadlock, and the sums
+// are exact.
+func TestPartitionsShareASummary(t *testing.T) {
+	type total struct{ Row, Sum int64 }
+	address := servers.PostgreSQL(t).NewDatabase(t)
+	h := newHits(t, address)
+	log := appliertest.NewLog("summary", 8)
+	for i := range 2000 {
+		for p := range 8 {
+			var tx waltz.Transaction
+			require.NoError(t, hitKind.Put(&tx, hit{Row: int64((i*7919 + p*31) % 50), Add: int64(i)}))
+			log.Append(waltz.Partition(p), tx)
+		}
+	}
+	var retries atomic.Int32
+	o := applier.Options{Name: "summary", BatchTransactionsMax: 100}
+	o.Hooks.Retrying = func(waltz.Partition, applier.Fault, time.Duration) { retries.Add(1) }
+	view := runView(t, log, address, o, applier.OnBatch(hitKind, func(ctx context.Context, tx *Tx, rs []waltz.Record[hit]) error {
+		totals := make([]total, len(rs))
+		for i, r := range rs {
+			totals[i] = total{r.Value.Row, r.Value.Add}
+		}
+		totals = Fold(totals, func(t *total) int64 { return t.Row }, func(sum, t *total) { sum.Sum += t.Sum })
+		return tx.Queue(ctx, `INSERT INTO sums SELECT * FROM unnest($1::bigint[], $2::bigint[])
+			ON CONFLICT (row) DO UPDATE SET sum = sums.sum + excluded.sum`, Arrays(totals)...)
+	}))
+	reach(t, view, log)
+	require.Zero(t, retries.Load())
+	require.Equal(t, int64(8*1999*2000/2), h.count("SELECT sum(sum)::bigint FROM sums"))
+	require.Equal(t, int64(50), h.count("SELECT count(*) FROM sums"))
 }

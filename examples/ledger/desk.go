@@ -15,7 +15,10 @@ import (
 )
 
 // desk is where the API finds the house.
-type desk struct{ *house }
+type desk struct {
+	*house
+	turns *turns
+}
 
 var _ api.Ledger = (*desk)(nil)
 
@@ -28,8 +31,16 @@ func (d *desk) Open(ctx context.Context, a ledger.Account, depositMinor int64, o
 }
 
 func (d *desk) Transfer(ctx context.Context, o ledger.Order, opts ...txcontext.Option) (txcontext.Result, error) {
+	done, err := d.turns.take(ctx, o.From, o.To)
+	if err != nil {
+		return txcontext.Result{ID: waltz.None}, &txcontext.ExpiredError{Partition: d.PartitionOf(o.From), Cause: err, Last: errBusy}
+	}
+	defer done()
 	return d.ledger.Transfer(ctx, o, opts...)
 }
+
+// errBusy is why a transfer did not get its turn.
+var errBusy = errors.New("other transfers of its accounts took all the time")
 
 func (d *desk) WaitFor(ctx context.Context, p waltz.Partition, id waltz.ID) error {
 	return d.view.WaitFor(ctx, p, id)

@@ -62,7 +62,7 @@ func openHouse(ctx context.Context, o houseOptions) (h *house, err error) {
 	if h.relayRunner, err = txcontext.NewRunner(h.client, h.view, txcontext.Options{AttemptsMax: -1}); err != nil {
 		return h, err
 	}
-	books := func(s view.Snapshot) ledger.Books { return view.NewBooks(s.Querier) }
+	books := func(s view.Snapshot) ledger.Books { return view.NewBooks(s) }
 	h.ledger = ledger.New(h.runner, books, h.client.PartitionFor)
 	h.relay = ledger.NewRelay(ledger.New(h.relayRunner, books, h.client.PartitionFor), h.view, o.logger)
 	return h, nil

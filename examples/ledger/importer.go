@@ -100,7 +100,7 @@ func (i *importer) foresee(ctx context.Context) error {
 func (i *importer) overdraft(ctx context.Context, queue []berka.Row) (row berka.Row, found bool, err error) {
 	p := i.ledger.PartitionOf(queue[0].Account)
 	err = i.view.Snapshot(ctx, p, func(ctx context.Context, s view.Snapshot, _ waltz.ID) error {
-		standing, err := view.NewBooks(s.Querier).Standing(ctx, queue[0].Account)
+		standing, err := view.NewBooks(s).Standing(ctx, queue[0].Account)
 		if err != nil {
 			return err
 		}

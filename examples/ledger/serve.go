@@ -109,7 +109,7 @@ func serve(c *cobra.Command, f serveFlags) (err error) {
 	defer func() { err = errors.Join(err, h.close()) }()
 	registry.MustRegister(metrics.New(h.view))
 	a, err := api.New(api.Options{
-		Ledger: &desk{house: h}, RequestMax: f.requestMax, InFlightMax: f.inFlight, Metrics: registry, Logger: logger,
+		Ledger: &desk{h, newTurns()}, RequestMax: f.requestMax, InFlightMax: f.inFlight, Metrics: registry, Logger: logger,
 	})
 	if err != nil {
 		return err

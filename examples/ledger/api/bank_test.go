@@ -50,7 +50,7 @@ func newBank(t testing.TB) *bank {
 	require.NoError(t, err)
 	runner, err := txcontext.NewRunner(client, v, txcontext.Options{AttemptsMax: -1})
 	require.NoError(t, err)
-	l := ledger.New(runner, func(s view.Snapshot) ledger.Books { return view.NewBooks(s.Querier) }, client.PartitionFor)
+	l := ledger.New(runner, func(s view.Snapshot) ledger.Books { return view.NewBooks(s) }, client.PartitionFor)
 	relay := ledger.NewRelay(l, v, slog.New(slog.DiscardHandler))
 	ended := make(chan error, 2)
 	go func() { ended <- v.Run(ctx) }()

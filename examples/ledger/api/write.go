@@ -85,15 +85,15 @@ func (a *API) transfer(w http.ResponseWriter, r *http.Request) error {
 	if _, err := query(r); err != nil {
 		return err
 	}
-	o := ledger.Order{Key: keyPrefix + key, Type: "TRANSFER", BookedOn: a.Today()}
+	o := ledger.Order{Key: keyPrefix + key, KeyEverywhere: a.Ledger.Partitions() > 1, Type: "TRANSFER", BookedOn: a.Today()}
 	if err := readOrder(r, &o); err != nil {
 		return err
 	}
-	res, found, err := a.elsewhere(r.Context(), o)
-	if err == nil && !found {
-		res, err = a.run(r.Context(), func(ctx context.Context, opts ...txcontext.Option) (txcontext.Result, error) {
-			return a.Ledger.Transfer(ctx, o, opts...)
-		})
+	res, err := a.run(r.Context(), func(ctx context.Context, opts ...txcontext.Option) (txcontext.Result, error) {
+		return a.Ledger.Transfer(ctx, o, opts...)
+	})
+	if used, is := errors.AsType[*ledger.KeyUsedError](err); is {
+		res, err = txcontext.Result{Partition: used.By.Partition, ID: used.By.ID, AlreadyDone: true}, nil
 	}
 	if err != nil {
 		return a.refusal(err)
@@ -136,26 +136,14 @@ func (a *API) transferred(w http.ResponseWriter, o ledger.Order, res txcontext.R
 // declined is decided again on the log as it is now: the view may have been behind.
 func (a *API) run(ctx context.Context, do func(context.Context, ...txcontext.Option) (txcontext.Result, error)) (txcontext.Result, error) {
 	res, err := do(ctx, txcontext.WaitApplied())
-	if _, is := errors.AsType[*txcontext.DeclinedError](err); is {
+	_, isDeclined := errors.AsType[*txcontext.DeclinedError](err)
+	if _, used := errors.AsType[*ledger.KeyUsedError](err); isDeclined && !used {
 		res, err = do(ctx, txcontext.WaitApplied(), txcontext.Fresh())
 	}
 	if _, is := errors.AsType[*txcontext.NotAppliedError](err); is {
 		err = nil // it is in the log, and so it is done
 	}
 	return res, err
-}
-
-// elsewhere finds a key that a transfer from another partition has used.
-func (a *API) elsewhere(ctx context.Context, o ledger.Order) (res txcontext.Result, found bool, err error) {
-	if a.Ledger.Partitions() == 1 {
-		return res, false, nil
-	}
-	err = a.Ledger.Read(ctx, a.Ledger.PartitionOf(o.From), func(ctx context.Context, s view.Snapshot, _ waltz.ID) error {
-		at, is, err := view.FindKey(ctx, s, o.Key)
-		res, found = txcontext.Result{Partition: at.Partition, ID: at.ID, AlreadyDone: true}, is
-		return err
-	})
-	return res, found, err
 }
 
 // sameAs compares an order with the one that its key was used for, and takes the

@@ -118,6 +118,23 @@ func (m *memory) WaitFor(ctx context.Context, p waltz.Partition, id waltz.ID) er
 
 // The books are worked out from all entries, each time anew.
 
+func (s snapshot) Parties(ctx context.Context, from, to ledger.Account) (sender, receiver ledger.Standing, err error) {
+	sender, _ = s.Standing(ctx, from)
+	receiver, err = s.Standing(ctx, to)
+	return sender, receiver, err
+}
+
+func (s snapshot) Carried(_ context.Context, key string) (ledger.Origin, bool, error) {
+	for p, log := range s.logs {
+		for id, tx := range log {
+			if tx.Key == key {
+				return ledger.Origin{Partition: waltz.Partition(p), ID: waltz.ID(id)}, true, nil
+			}
+		}
+	}
+	return ledger.Origin{}, false, nil
+}
+
 func (s snapshot) Standing(_ context.Context, a ledger.Account) (st ledger.Standing, _ error) {
 	for _, e := range slices.Concat(s.entries[:]...) {
 		st.Known = st.Known || e.Account == a

@@ -36,7 +36,18 @@ type Order struct {
 	Type           string // the bank's word for it
 	BookedOn       Date
 	AllowOverdraft bool // the sender's balance may go below zero
+
+	// KeyEverywhere makes the key count beyond the sender's partition: if another
+	// partition has a transaction with it, the order is declined with a
+	// *[KeyUsedError]. No lock guards that: of two such orders under way at the same
+	// time, both may be done.
+	KeyEverywhere bool
 }
+
+// KeyUsedError is why an order is declined whose key is another partition's.
+type KeyUsedError struct{ By Origin }
+
+func (e *KeyUsedError) Error() string { return "key is carried by transaction " + e.By.String() }
 
 // Ledger makes entries. Concurrent use is what it is for.
 type Ledger[S any] struct {
@@ -88,16 +99,47 @@ func (l *Ledger[S]) transfer(o Order) txcontext.Context[S] {
 		if err := o.check(); err != nil {
 			return txcontext.Decline(err)
 		}
-		if err := debit(ctx, b, tx, o); err != nil {
+		if err := o.keyIsFree(ctx, b); err != nil {
+			return err
+		}
+		sender, receiver, err := parties(ctx, b, o, here == there)
+		if err != nil {
+			return err
+		}
+		if err := debit(sender, tx, o); err != nil {
 			return err
 		}
 		if here == there {
-			if err := credit(ctx, b, tx, o); err != nil {
+			if err := credit(receiver, tx, o); err != nil {
 				return err
 			}
 		}
 		return e.put(tx)
 	})
+}
+
+func (o *Order) keyIsFree(ctx context.Context, b Books) error {
+	if !o.KeyEverywhere {
+		return nil
+	}
+	by, found, err := b.Carried(ctx, o.Key)
+	if err == nil && found {
+		err = txcontext.Decline(&KeyUsedError{by})
+	}
+	return err
+}
+
+// parties reads the accounts that are decided on here.
+func parties(ctx context.Context, b Books, o Order, both bool) (sender, receiver Standing, err error) {
+	switch both = both && o.To.IsCustomer(); {
+	case both && o.From.IsCustomer():
+		return b.Parties(ctx, o.From, o.To)
+	case both:
+		receiver, err = b.Standing(ctx, o.To)
+	case o.From.IsCustomer():
+		sender, err = b.Standing(ctx, o.From)
+	}
+	return sender, receiver, err
 }
 
 func (o *Order) check() error {
@@ -112,13 +154,9 @@ func (o *Order) check() error {
 
 // debit checks the sender and takes its locks. Reading the balance takes the lock
 // for write: of two such debits computed from one balance, the second is refused.
-func debit(ctx context.Context, b Books, tx *txcontext.Builder, o Order) error {
+func debit(s Standing, tx *txcontext.Builder, o Order) error {
 	if !o.From.IsCustomer() {
 		return nil
-	}
-	s, err := b.Standing(ctx, o.From)
-	if err != nil {
-		return err
 	}
 	if err := o.takesPart(s, o.From, o.To); err != nil {
 		return err
@@ -137,13 +175,9 @@ func debit(ctx context.Context, b Books, tx *txcontext.Builder, o Order) error {
 
 // credit checks the receiver and takes its locks, which any number of credits may
 // take at once.
-func credit(ctx context.Context, b Books, tx *txcontext.Builder, o Order) error {
+func credit(s Standing, tx *txcontext.Builder, o Order) error {
 	if !o.To.IsCustomer() {
 		return nil
-	}
-	s, err := b.Standing(ctx, o.To)
-	if err != nil {
-		return err
 	}
 	if err := o.takesPart(s, o.To, o.From); err != nil {
 		return err

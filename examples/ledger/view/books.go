@@ -8,20 +8,42 @@ import (
 )
 
 // Books are the ledger's questions, asked of one snapshot.
-type Books struct{ q Querier }
+type Books struct{ s Snapshot }
 
-// NewBooks returns the books as q shows them.
-func NewBooks(q Querier) Books { return Books{q} }
+// NewBooks returns the books as a snapshot shows them.
+func NewBooks(s Snapshot) Books { return Books{s} }
 
 var _ ledger.Books = Books{}
 
 // Standing implements ledger.Books.
 func (b Books) Standing(ctx context.Context, a ledger.Account) (s ledger.Standing, err error) {
-	err = each(ctx, b.q, func(rows Rows) error {
+	err = each(ctx, b.s.Querier, func(rows Rows) error {
 		s.Known = true
 		return rows.Scan(&s.Closed, &s.BalanceMinor)
 	}, `SELECT closed_on IS NOT NULL, balance_minor FROM account WHERE account_id = ?`, int64(a))
 	return s, wrap(err, "read account %d", a)
+}
+
+// Parties implements ledger.Books.
+func (b Books) Parties(ctx context.Context, from, to ledger.Account) (sender, receiver ledger.Standing, err error) {
+	err = each(ctx, b.s.Querier, func(rows Rows) error {
+		var a ledger.Account
+		s := ledger.Standing{Known: true}
+		err := rows.Scan(&a, &s.Closed, &s.BalanceMinor)
+		if a == from {
+			sender = s
+		}
+		if a == to {
+			receiver = s
+		}
+		return err
+	}, `SELECT account_id, closed_on IS NOT NULL, balance_minor FROM account WHERE account_id IN (?, ?)`, int64(from), int64(to))
+	return sender, receiver, wrap(err, "read accounts %d and %d", from, to)
+}
+
+// Carried implements ledger.Books.
+func (b Books) Carried(ctx context.Context, key string) (by ledger.Origin, found bool, err error) {
+	return FindKey(ctx, b.s, key)
 }
 
 const (
@@ -49,14 +71,14 @@ func (b Books) Pending(ctx context.Context, p waltz.Partition, above waltz.ID, l
 
 // PendingFrom implements ledger.Books.
 func (b Books) PendingFrom(ctx context.Context, a ledger.Account) (is bool, err error) {
-	err = each(ctx, b.q, func(rows Rows) error { return rows.Scan(&is) },
+	err = each(ctx, b.s.Querier, func(rows Rows) error { return rows.Scan(&is) },
 		`SELECT EXISTS (SELECT 1 FROM account a JOIN crossing ON origin_partition = a.partition_no AND `+isPending+`
 WHERE a.account_id = ? AND from_account = a.account_id)`, int64(a))
 	return is, wrap(err, "read pending transfers of account %d", a)
 }
 
 func (b Books) crossings(ctx context.Context, query string, args ...any) (all []ledger.Crossing, err error) {
-	err = each(ctx, b.q, func(rows Rows) error {
+	err = each(ctx, b.s.Querier, func(rows Rows) error {
 		var c ledger.Crossing
 		all = append(all, c)
 		to := &all[len(all)-1]

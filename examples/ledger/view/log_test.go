@@ -107,12 +107,23 @@ type shown struct {
 // apply appends records of one partition as one batch, and waits until they are shown.
 func (s *shown) apply(t testing.TB, records ...waltz.Record[ledger.Entry]) {
 	t.Helper()
-	if len(records) == 0 {
-		return
+	s.begin(t, records...)
+	s.end(t, records...)
+}
+
+func (s *shown) begin(t testing.TB, records ...waltz.Record[ledger.Entry]) {
+	t.Helper()
+	if len(records) > 0 {
+		s.log.append(t, records)
 	}
-	s.log.append(t, records)
-	last := records[len(records)-1]
-	require.NoError(t, s.WaitFor(t.Context(), last.Partition, last.ID))
+}
+
+func (s *shown) end(t testing.TB, records ...waltz.Record[ledger.Entry]) {
+	t.Helper()
+	if len(records) > 0 {
+		last := records[len(records)-1]
+		require.NoError(t, s.WaitFor(t.Context(), last.Partition, last.ID))
+	}
 }
 
 func (s *shown) read(t testing.TB, read func(context.Context, view.Snapshot)) {

@@ -173,7 +173,7 @@ func TestCrossingWhicheverPartitionComesFirst(t *testing.T) {
 				s.apply(t, record(p, next[p], e))
 				next[p]++
 				s.read(t, func(ctx context.Context, snapshot view.Snapshot) {
-					books := view.NewBooks(snapshot.Querier)
+					books := view.NewBooks(snapshot)
 					c, found, err := books.Crossing(ctx, origin)
 					require.NoError(t, err)
 					require.Equal(t, step.want != "", found)
@@ -192,7 +192,7 @@ func TestCrossingWhicheverPartitionComesFirst(t *testing.T) {
 		back.Origin = &o
 		s.apply(t, record(0, next[0], movement(out, 4, 3, 30, 4, -2)), record(0, next[0]+1, back))
 		s.read(t, func(ctx context.Context, snapshot view.Snapshot) {
-			c, _, err := view.NewBooks(snapshot.Querier).Crossing(ctx, o)
+			c, _, err := view.NewBooks(snapshot).Crossing(ctx, o)
 			require.NoError(t, err)
 			require.Equal(t, ledger.Returned, c.Status)
 		})
@@ -205,7 +205,7 @@ func TestStanding(t *testing.T) {
 		standing := func() (found ledger.Standing) {
 			s.read(t, func(ctx context.Context, snapshot view.Snapshot) {
 				var err error
-				found, err = view.NewBooks(snapshot.Querier).Standing(ctx, 4)
+				found, err = view.NewBooks(snapshot).Standing(ctx, 4)
 				require.NoError(t, err)
 			})
 			return found
@@ -215,6 +215,12 @@ func TestStanding(t *testing.T) {
 		require.Equal(t, ledger.Standing{Known: true}, standing())
 		s.apply(t, record(0, 1, ledger.Entry{Kind: ledger.KindClosed, Account: 4, BookedOn: "2026-01-03"}))
 		require.Equal(t, ledger.Standing{Known: true, Closed: true}, standing())
+		s.read(t, func(ctx context.Context, snapshot view.Snapshot) {
+			sender, receiver, err := view.NewBooks(snapshot).Parties(ctx, 6, 4)
+			require.NoError(t, err)
+			require.Equal(t, ledger.Standing{}, sender)
+			require.Equal(t, ledger.Standing{Known: true, Closed: true}, receiver)
+		})
 	})
 }
 
@@ -239,7 +245,10 @@ func TestTablesDoNotDependOnBatches(t *testing.T) {
 			p := rapid.IntRange(0, 1).Draw(rt, "partition")
 			n := rapid.IntRange(0, len(logs[p])).Draw(rt, "batch")
 			for _, s := range others {
-				s.apply(t, logs[p][:n]...)
+				s.begin(t, logs[p][:n]...)
+			}
+			for _, s := range others {
+				s.end(t, logs[p][:n]...)
 			}
 			logs[p] = logs[p][n:]
 		}

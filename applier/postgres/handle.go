@@ -26,7 +26,7 @@ type Snapshot struct{ h *handle }
 type handle struct {
 	g       guard.Guard
 	s       *session
-	open    *rows // of the last query; nil: none
+	leave   func() // closes what the last query or batch may have left open; nil: none
 	reached func(applier.Stage)
 }
 
@@ -171,8 +171,9 @@ func (h *handle) query(ctx context.Context, query string, args []any) (*rows, er
 	if err != nil {
 		return nil, h.g.Fail(h.s.trouble(err))
 	}
-	h.open = &rows{Rows: r, h: h}
-	return h.open, nil
+	out := &rows{Rows: r, h: h}
+	h.leave = out.Close
+	return out, nil
 }
 
 func (h *handle) queryRow(ctx context.Context, query string, args []any) pgx.Row {
@@ -194,13 +195,15 @@ func (h *handle) sendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		}
 		q.SQL, q.Arguments = query, args
 	}
-	return &results{h.s.conn.SendBatch(ctx, b), h}
+	out := &results{h.s.conn.SendBatch(ctx, b), h}
+	h.leave = func() { _ = out.Close() } // the guard has its error
+	return out
 }
 
 // end ends the handle, and returns the error that counts.
 func (h *handle) end(returned error) error {
-	if h.open != nil {
-		h.open.Close()
+	if h.leave != nil {
+		h.leave()
 	}
 	return h.g.End(returned)
 }

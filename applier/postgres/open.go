@@ -99,6 +99,10 @@ func parse(url string) (*pgxpool.Config, error) {
 		return nil, err // without the password
 	}
 	c.ConnConfig.DefaultQueryExecMode = unprepared
+	if c.ConnConfig.ConnectTimeout == 0 {
+		c.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	c.ConnConfig.DialFunc = dialer().DialContext
 	return c, nil
 }
 

@@ -194,6 +194,8 @@ func TestSwallowedErrorsRollBack(t *testing.T) {
 				return nil
 			})
 			require.Error(t, err)
+			f, _ := b.Fault(err)
+			require.False(t, f.Class.Transient(), "%v", err)
 			require.Equal(t, waltz.None, b.mark())
 			require.Equal(t, int64(1), b.count("SELECT count(*) FROM t"))
 		})

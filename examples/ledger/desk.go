@@ -31,7 +31,7 @@ func (d *desk) Open(ctx context.Context, a ledger.Account, depositMinor int64, o
 }
 
 func (d *desk) Transfer(ctx context.Context, o ledger.Order, opts ...txcontext.Option) (txcontext.Result, error) {
-	done, err := d.turns.take(ctx, o.From, o.To)
+	done, err := d.turns.take(ctx, o.From)
 	if err != nil {
 		return txcontext.Result{ID: waltz.None}, &txcontext.ExpiredError{Partition: d.PartitionOf(o.From), Cause: err, Last: errBusy}
 	}
@@ -40,7 +40,7 @@ func (d *desk) Transfer(ctx context.Context, o ledger.Order, opts ...txcontext.O
 }
 
 // errBusy is why a transfer did not get its turn.
-var errBusy = errors.New("other transfers of its accounts took all the time")
+var errBusy = errors.New("other transfers from its account took all the time")
 
 func (d *desk) WaitFor(ctx context.Context, p waltz.Partition, id waltz.ID) error {
 	return d.view.WaitFor(ctx, p, id)

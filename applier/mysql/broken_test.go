@@ -19,6 +19,10 @@ import (
 // F11: the connection is cut while COMMIT is in flight. Whether it came about is read
 // from the mark, and nothing is applied twice or lost.
 func TestConnectionCutDuringCommit(t *testing.T) {
+	end := 100
+	if soak() {
+		end = 10_000
+	}
 	for moment, name := range map[dbtest.Moment]string{dbtest.BeforeSent: "before it is sent", dbtest.InFlight: "in flight", dbtest.Answered: "answered"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -30,13 +34,13 @@ func TestConnectionCutDuringCommit(t *testing.T) {
 			log := hitLog(1, 10)
 			v := run(t, log, proxy.URL(), applier.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
 			v.wait(0, 9)
-			for i := 10; i < 100; i += 10 {
+			for i := 10; i < end; i += 10 {
 				cut := proxy.CutAt(moment, commit)
 				appendHits(log, 0, i, i+10)
 				<-cut
 				v.wait(0, i+9)
 			}
-			require.Equal(t, []int64{99}, exactHits(t, db, 1))
+			require.Equal(t, []int64{int64(end - 1)}, exactHits(t, db, 1))
 			require.Contains(t, out.String(), "outcome of a commit was unknown", "%s", out.String())
 			if moment == dbtest.Answered {
 				require.Contains(t, out.String(), "it is in the database")
@@ -89,6 +93,13 @@ func (l *logged) String() string {
 	return l.b.String()
 }
 
+// away is how long a database is gone.
+func away() {
+	if soak() {
+		<-time.After(10 * time.Minute)
+	}
+}
+
 // F22: the database is killed under load, stays away, and comes back: everything is
 // applied once, and nothing has become a dead letter.
 func TestDatabaseKilledUnderLoad(t *testing.T) {
@@ -119,6 +130,7 @@ func TestDatabaseKilledUnderLoad(t *testing.T) {
 			}
 			return true
 		}, patience, time.Millisecond, "%+v", v.Status())
+		away()
 		require.NoError(t, server.Start())
 		for p := range partitions {
 			v.wait(waltz.Partition(p), end-1)

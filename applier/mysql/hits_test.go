@@ -61,6 +61,15 @@ func applyHit(ctx context.Context, tx *Tx, r waltz.Record[hit]) error {
 	return err
 }
 
+// forgetHits sets the view back to nothing.
+func forgetHits(t *testing.T, db *sql.DB) {
+	t.Helper()
+	for _, query := range []string{"UPDATE waltz_high_water_marks SET high_water_mark = -1, epoch = epoch + 1", "DELETE FROM waltz_keys", "DELETE FROM hits", "UPDATE sums SET sum = 0"} {
+		_, err := db.Exec(query)
+		require.NoError(t, err)
+	}
+}
+
 // exactHits proves I7 from outside: what is there is what the marks say.
 func exactHits(t *testing.T, db *sql.DB, partitions int) (marks []int64) {
 	t.Helper()

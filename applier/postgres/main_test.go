@@ -12,7 +12,9 @@ var servers dbtest.Servers
 
 // TestMain is also the process that is killed: the test binary starts itself.
 func TestMain(m *testing.M) {
-	if address := os.Getenv(killURL); address != "" {
+	if address := os.Getenv(killURL); address != "" && os.Getenv(killWard) != "" {
+		os.Exit(wardVictim(address))
+	} else if address != "" {
 		os.Exit(victim(address))
 	}
 	os.Exit(servers.Run(m))

@@ -218,7 +218,9 @@ func (w sent) lost(err error) bool {
 // broken ends the pipeline after an error: the server skips everything up to the
 // next Sync.
 func (s *session) broken(err error) error {
-	_ = s.pipe.Sync()  // the error that matters is err
+	if !s.conn.IsClosed() {
+		_ = s.pipe.Sync() // the error that matters is err
+	}
 	_ = s.pipe.Close() // likewise
 	s.clear()
 	return s.trouble(err)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -94,7 +95,7 @@ func TestServerKilledUnderLoad(t *testing.T) {
 	}
 	view := runView(t, log, address, o, applier.On(hitKind, applyHit))
 	n := 0
-	for range 3 {
+	for range sized(3, 50) {
 		appendHits(log, n, 1000)
 		n += 1000
 		<-moved
@@ -107,6 +108,46 @@ func TestServerKilledUnderLoad(t *testing.T) {
 		reach(t, view, log)
 		h.conn = connect(t, address)
 		h.exact(3)
+	}
+}
+
+// F22: the server is away while the log grows: memory stays bounded, the trouble
+// shows, and when it is back, the view is soon up to date.
+func TestServerAway(t *testing.T) {
+	pg := dbtest.PostgreSQL(t)
+	address := pg.NewDatabase(t)
+	h := newHits(t, address)
+	log := appliertest.NewLog("away", 3)
+	o := quick()
+	o.RetryMax = time.Second
+	view := runView(t, log, address, o, applier.On(hitKind, applyHit))
+	appendHits(log, 0, 100)
+	reach(t, view, log)
+	require.NoError(t, pg.Kill())
+	appendHits(log, 100, 10_000)
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	retrying := func() bool { return view.Status()[0].State == applier.StateRetrying && view.Status()[0].Retries > 3 }
+	require.Eventually(t, retrying, time.Minute, 10*time.Millisecond)
+	before, since := heap(), view.Status()[0].Since
+	away := time.After(time.Duration(sized(2, 600)) * time.Second)
+	for n := 10_100; ; n += 100 {
+		appendHits(log, n, 100) // which the test's log holds in memory, 300 transactions of about 200 bytes
+		select {
+		case <-away:
+			require.Less(t, heap(), before+uint64(n)*3*300+32<<20)
+			require.Equal(t, since, view.Status()[0].Since, "one outage, one time")
+			require.NoError(t, pg.Start())
+			reach(t, view, log)
+			h.conn = connect(t, address)
+			h.exact(3)
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 }
 

@@ -213,13 +213,13 @@ func (s *suite[Tx, S]) quarantineRaces() {
 	bad := []waltz.ID{15, 100, 220, 400}
 	s.obstruct(bad...)
 	o := s.quarantining()
-	o.BatchTransactionsMax, o.LettersEvery = 20, time.Millisecond
+	o.BatchTransactionsMax, o.LettersEvery, o.QuarantineMax = 20, time.Millisecond, 100_000
 	troubled := &faulty[Tx, S]{Database: s.connect()}
 	troubled.set(sometimes[Tx](rand.New(rand.NewPCG(3, 3))))
 	instances := []*instance[Tx, S]{s.open(o, handlers...).start(), s.openOn(troubled, o, handlers...).start()}
 	rounds := 40
 	if os.Getenv("WALTZ_SOAK") != "" {
-		rounds = 2000
+		rounds = 400
 	}
 	for round := range rounds {
 		end := s.moves(0, rng, 15)

@@ -158,12 +158,7 @@ func TestFaultsOfTheServer(t *testing.T) {
 		"SELECT no_such_function()":                           {Class: applier.ClassConfiguration, Code: "1305 ER_SP_DOES_NOT_EXIST", Text: "*"},
 		"INSERT INTO t VALUES (1)":                            {Class: applier.ClassConfiguration, Code: "1136 ER_WRONG_VALUE_COUNT_ON_ROW", Text: "*"},
 	} {
-		rows, err := d.writes.Query(query)
-		if err == nil {
-			for rows.Next() {
-			}
-			err = errors.Join(rows.Err(), rows.Close())
-		}
+		_, err := d.writes.Exec(query)
 		f, is := d.Fault(err)
 		require.True(t, is, query)
 		require.NotContains(t, f.Text, "secret", query)

@@ -89,7 +89,7 @@ func (h *handle) query(ctx context.Context, query string, args []any) (*Rows, er
 	if err := guard.Statement(query); err != nil {
 		return nil, h.g.Fail(err)
 	}
-	rows, err := h.c.QueryContext(ctx, query, args...)
+	rows, err := h.c.QueryContext(ctx, query, args...) //nolint:rowserrcheck // Rows.Next does
 	if err != nil {
 		return nil, h.fail(err)
 	}

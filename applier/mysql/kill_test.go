@@ -45,7 +45,11 @@ func victim(url string) int {
 	if os.Getenv("WALTZ_KILL_LEASE") != "" {
 		o.HA, o.LeaseDuration = applier.Lease, time.Second
 	}
-	if err := applyAll(url, o); err != nil {
+	apply := applyAll
+	if os.Getenv("WALTZ_KILL_WARD") != "" {
+		apply = applyWard
+	}
+	if err := apply(url, o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

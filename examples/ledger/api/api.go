@@ -51,8 +51,8 @@ type Options struct {
 	Today func() ledger.Date
 	// Metrics is what /metrics shows; the API adds its own. Default: those only.
 	Metrics *prometheus.Registry
-	// Logger gets a line for each request that failed for a reason of ours, none for
-	// the others. Default: none.
+	// Logger gets a line for each request that failed and should not have, and at debug
+	// level for each that could not be served. Default: none.
 	Logger *slog.Logger
 }
 

@@ -14,10 +14,9 @@
 // route how far it is.
 //
 // A key in the log guards one partition, the sender's. So that a key is not used for
-// another sender elsewhere, it is looked up in the view for all partitions before;
-// every transfer that was answered is in there. Two requests with one key for
-// senders in different partitions that are under way at the same time may both be
-// done.
+// another sender elsewhere, it is looked up in the view for all partitions, in the
+// snapshot that the transfer is decided on. Of two requests with one key for senders
+// in different partitions that are under way at the same time, both may be done.
 //
 // # Limits
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -62,12 +63,16 @@ func (a *API) problemOf(err error) *problem {
 	return internal.because("see the server's log").dueTo(err)
 }
 
-// tell logs what is not the client's fault.
+// tell logs what is a fault of ours. What passes is for metrics, or there would be a
+// line for each request while the log is away.
 func (a *API) tell(r route, req *http.Request, p *problem) {
-	if p.cause == nil || req.Context().Err() != nil && p.kind != internal {
-		return
+	level := slog.LevelDebug
+	if p.kind == internal {
+		level = slog.LevelError
 	}
-	a.Logger.Warn("request failed", "method", req.Method, "route", r.path, "problem", p.kind.name, "error", p.cause)
+	if p.cause != nil {
+		a.Logger.Log(req.Context(), level, "request failed", "method", req.Method, "route", r.path, "problem", p.kind.name, "error", p.cause)
+	}
 }
 
 // statusWriter remembers the status.

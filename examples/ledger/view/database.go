@@ -74,6 +74,9 @@ func or(words []string) (s string) {
 	return s
 }
 
+// besideMax bounds the connections beside the applier's own.
+const besideMax = 4
+
 // Open makes or updates the ledger's tables, and opens the view of a log. Any number
 // of processes may do so at once.
 func (d Database) Open(ctx context.Context, log applier.Log, o applier.Options) (v View, err error) {
@@ -84,6 +87,7 @@ func (d Database) Open(ctx context.Context, log applier.Log, o applier.Options) 
 	if err != nil {
 		return nil, err
 	}
+	db.SetMaxOpenConns(besideMax)
 	if err := d.kind.migrate(ctx, db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -4,8 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
+	"fmt"
 	"time"
 
+	mysql "github.com/go-sql-driver/mysql"
+
+	"github.com/waltz-log/waltz/applier"
 	"github.com/waltz-log/waltz/internal/mutant"
 )
 
@@ -13,7 +18,8 @@ import (
 // no SQL transaction open, or not at all.
 type conn struct {
 	*sql.Conn
-	open bool // an SQL transaction may be open
+	open      bool // an SQL transaction may be open
+	savepoint bool // one was set in it, and not released
 }
 
 func connect(ctx context.Context, pool *sql.DB) (*conn, error) {
@@ -63,6 +69,46 @@ func (c *conn) commit(ctx context.Context) error {
 // rollBackMax bounds a ROLLBACK. A server that takes longer will find out by
 // itself that its client is gone.
 const rollBackMax = 5 * time.Second
+
+// The savepoint stands behind the compare-and-set. It is gone if anything has ended
+// the SQL transaction since.
+const (
+	setSavepoint  = "SAVEPOINT waltz_step"
+	freeSavepoint = "RELEASE SAVEPOINT waltz_step"
+	noSavepoint   = 1305
+)
+
+func (c *conn) mark(ctx context.Context) error {
+	_, err := c.exec(ctx, setSavepoint)
+	c.savepoint = err == nil
+	return err
+}
+
+// stillOpen proves that the SQL transaction is the one that was begun.
+func (c *conn) stillOpen(ctx context.Context) error {
+	c.savepoint = false
+	_, err := c.exec(ctx, freeSavepoint)
+	if e, is := errors.AsType[*mysql.MySQLError](err); is && e.Number == noSavepoint {
+		return fmt.Errorf("%w: %w", applier.ErrImplicitCommit, err)
+	}
+	return err
+}
+
+// afterError finds out whether what there is to be rolled back is still there. DDL
+// commits even when it is denied; an error that comes later would hide that. After a
+// deadlock and the like it is gone with good reason.
+func (c *conn) afterError(ctx context.Context, err error) error {
+	e, is := errors.AsType[*mysql.MySQLError](err)
+	if !c.savepoint || is && numbers[e.Number].class == applier.ClassRetry || mutant.On("mysql-savepoint-not-checked-after-error") {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollBackMax)
+	defer cancel()
+	if gone := c.stillOpen(ctx); errors.Is(gone, applier.ErrImplicitCommit) {
+		return fmt.Errorf("%w; then: %s", gone, err.Error()) // whatever class err has
+	}
+	return err
+}
 
 // release gives the connection back. What is open is rolled back by a ROLLBACK of our
 // own, whatever the server has undone by itself (1213 all, 1205 one statement):

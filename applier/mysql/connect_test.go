@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"io"
@@ -180,6 +181,34 @@ func TestOpenFails(t *testing.T) {
 	require.ErrorContains(t, err, "pending")
 	_, err = OpenLetters(t.Context(), "mysql://h")
 	require.Error(t, err)
+}
+
+// An applier needs no right for DDL.
+func TestUserWithoutDDL(t *testing.T) {
+	addr := servers.MariaDB(t).NewDatabase(t)
+	db := migrated(t, addr)
+	hitTables(t, db)
+	v := run(t, hitLog(1, 50), restricted(t, db, addr), applier.Options{Migrate: applier.MigrateCheck})
+	v.wait(0, 49)
+	exactHits(t, db, 1)
+}
+
+// restricted makes a user that may only read and write rows.
+func restricted(t *testing.T, db *sql.DB, addr string) string {
+	t.Helper()
+	u, err := url.Parse(addr)
+	require.NoError(t, err)
+	name := "applier_" + u.Path[1:]
+	for _, query := range []string{"CREATE USER " + name + "@'%' IDENTIFIED BY 'of-the-applier'", "GRANT SELECT, INSERT, UPDATE, DELETE ON " + u.Path[1:] + ".* TO " + name + "@'%'"} {
+		_, err := db.Exec(query)
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() {
+		_, err := db.Exec("DROP USER " + name + "@'%'")
+		require.NoError(t, err)
+	})
+	u.User = url.UserPassword(name, "of-the-applier")
+	return u.String()
 }
 
 // Instances that open at once seed each row once.

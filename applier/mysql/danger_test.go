@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -251,6 +252,34 @@ func TestHiddenDDLStopsTheView(t *testing.T) {
 	require.NoError(t, db.QueryRow("SELECT state, last_error_code FROM waltz_high_water_marks").Scan(&state, &code))
 	require.Equal(t, "stopped", state)
 	require.Equal(t, "implicit commit", code)
+}
+
+// MariaDB commits before it finds out that DDL is denied: the error that the handler
+// then returns must not hide that its ROLLBACK comes too late (I7).
+func TestDeniedDDLStopsTheView(t *testing.T) {
+	addr := servers.MariaDB(t).NewDatabase(t)
+	db := migrated(t, addr)
+	hitTables(t, db)
+	denied := restricted(t, db, addr)
+	for _, hide := range []func(error) error{
+		func(err error) error { return err },
+		func(err error) error { return applier.WithClass(applier.ClassRetry, err) },
+		func(error) error { return errors.New("something else") },
+	} {
+		v := run(t, hitLog(1, 50), denied, applier.Options{Migrate: applier.MigrateCheck, Policy: applier.DeadLetter}, applier.On(hitKind, func(ctx context.Context, tx *Tx, r waltz.Record[hit]) error {
+			if r.ID == 40 {
+				_, err := tx.c.exec(ctx, "CREATE TABLE hidden (id int)")
+				require.ErrorContains(t, err, "1142")
+				return hide(err)
+			}
+			return applyHit(ctx, tx, r)
+		}))
+		require.ErrorIs(t, v.stopped(), applier.ErrImplicitCommit)
+		var mark, hits int64
+		require.NoError(t, db.QueryRow("SELECT high_water_mark, (SELECT count(*) FROM hits) FROM waltz_high_water_marks").Scan(&mark, &hits))
+		require.Equal(t, []int64{49, 40}, []int64{mark, hits}, "the damage is done, and the view has stopped")
+		forgetHits(t, db)
+	}
 }
 
 // Two partitions whose handlers lock rows crosswise: InnoDB takes one back, it is

@@ -85,9 +85,12 @@ func (s server) isolation() string {
 	return "transaction_isolation"
 }
 
+// endsIdleConnections reports whether idle is about connections without an SQL
+// transaction, too: the pool then gives them up before the server does.
+func (s server) endsIdleConnections() bool { return !s.mariaDB }
+
 // idle is the session variable that ends an SQL transaction which is silent for
-// some seconds. MySQL has only one that ends idle connections, too, which costs
-// a new connection now and then.
+// some seconds.
 func (s server) idle() string {
 	if s.mariaDB {
 		return "idle_write_transaction_timeout"

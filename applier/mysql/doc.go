@@ -35,14 +35,19 @@
 //   - so does a lock wait that timed out (1205);
 //   - a deadlock (1213) takes back the whole transaction, and what follows is
 //     committed statement by statement;
-//   - DDL commits what is there so far.
+//   - DDL commits what is there so far, even if it is then denied.
 //
 // The handle refuses everything after the first error, and the transaction is
 // rolled back with a ROLLBACK of our own whatever the server has done by itself: a
 // connection that went back with one open would commit it with the next START
 // TRANSACTION. If anything has ended the transaction behind our back, the
 // savepoint is gone, RELEASE fails with 1305, and the view stops with
-// [applier.ErrImplicitCommit].
+// [applier.ErrImplicitCommit]: after an error, too, since a ROLLBACK would do nothing.
+//
+// Give the applier a user without the rights for DDL, and migrate with another one
+// (MigrateCheck):
+//
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON shop.* TO applier@'%';
 //
 // # Set-based SQL
 //

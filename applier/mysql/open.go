@@ -90,6 +90,9 @@ func (a *address) database(ctx context.Context, o applier.Options) (*database, e
 	if err := d.look(ctx, o.Logger); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
+	if d.endsIdleConnections() {
+		w.SetConnMaxIdleTime(time.Duration(a.session.idle) * time.Second / 2)
+	}
 	return d, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +186,13 @@ var (
 // Sets against a naive twin that does one row after the other, in small statements.
 func TestSetsAreExact(t *testing.T) {
 	setsAreExact(t, servers.MariaDB(t).NewDatabase(t))
+}
+
+// The same on another server, if one is named.
+func TestSetsOnNamedServer(t *testing.T) {
+	if named := os.Getenv(serverURL); named != "" {
+		setsAreExact(t, newDatabaseAt(t, named))
+	}
 }
 
 func setsAreExact(t *testing.T, url string) {

@@ -2,12 +2,8 @@ package mysql
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
-
-	mysql "github.com/go-sql-driver/mysql"
 
 	"github.com/waltz-log/waltz/applier"
 	"github.com/waltz-log/waltz/internal/mutant"
@@ -25,14 +21,6 @@ const compareAndSet = "UPDATE waltz_high_water_marks SET\n" +
 // whoever has an old idea of the letters is fenced.
 const raiseEpoch = "UPDATE waltz_high_water_marks SET epoch = epoch + 1, updated_at = " + now + " WHERE number = ? AND epoch = ?"
 
-// The savepoint stands behind the compare-and-set. It is gone if anything has ended
-// the SQL transaction since.
-const (
-	setSavepoint  = "SAVEPOINT waltz_step"
-	freeSavepoint = "RELEASE SAVEPOINT waltz_step"
-	noSavepoint   = 1305
-)
-
 // Apply implements applier.Database.
 func (d *database) Apply(ctx context.Context, step *applier.Step[*Tx]) error {
 	c, err := connect(ctx, d.writes)
@@ -44,7 +32,7 @@ func (d *database) Apply(ctx context.Context, step *applier.Step[*Tx]) error {
 		return err
 	}
 	if err := d.perform(ctx, c, step); err != nil {
-		return err
+		return c.afterError(ctx, err)
 	}
 	if err := c.commit(ctx); err != nil {
 		return err
@@ -61,7 +49,7 @@ func (d *database) perform(ctx context.Context, c *conn, step *applier.Step[*Tx]
 	if mutant.On("mysql-mark-committed-first") {
 		_, _ = c.exec(ctx, "COMMIT AND CHAIN")
 	}
-	if _, err := c.exec(ctx, setSavepoint); err != nil {
+	if err := c.mark(ctx); err != nil {
 		return err
 	}
 	reached(step, applier.StageMarked)
@@ -76,19 +64,10 @@ func (d *database) perform(ctx context.Context, c *conn, step *applier.Step[*Tx]
 		return err
 	}
 	reached(step, applier.StageWorked)
-	return stillOpen(ctx, c)
-}
-
-// stillOpen proves that the SQL transaction is the one that was begun.
-func stillOpen(ctx context.Context, c *conn) error {
-	_, err := c.exec(ctx, freeSavepoint)
 	if mutant.On("mysql-savepoint-not-checked") {
 		return nil
 	}
-	if e, is := errors.AsType[*mysql.MySQLError](err); is && e.Number == noSavepoint {
-		return fmt.Errorf("%w: %w", applier.ErrImplicitCommit, err)
-	}
-	return err
+	return c.stillOpen(ctx)
 }
 
 func reached(step *applier.Step[*Tx], at applier.Stage) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/waltz-log/waltz/applier/postgres"
 	"github.com/waltz-log/waltz/internal/dbtest"
 )
 
@@ -327,4 +328,42 @@ func TestLedgerWithoutItsDatabase(t *testing.T) {
 	eventually(t, "readiness", func() bool {
 		return callLedger(t.Context(), "GET", l.url+"/readyz", "", "").status == http.StatusOK
 	})
+}
+
+// The measuring command transfers what it says it does, over all instances, and leaves
+// the baseline's database as it was.
+func TestLedgerLoad(t *testing.T) {
+	log := newServer(t, 2)
+	db := dbtest.PostgreSQL(t).NewDatabase(t)
+	defer http.DefaultClient.CloseIdleConnections()
+	var urls []string
+	for range 2 {
+		l := newLedger(t, log, db)
+		l.launch()
+		urls = append(urls, l.url)
+		eventually(t, "readiness", func() bool { return callLedger(t.Context(), "GET", l.url+"/readyz", "", "").status == http.StatusOK })
+	}
+	stdout, stderr, code := output(t, command(t, "./examples/ledger"), "load", "--url", strings.Join(urls, ","), "--connections", "8", "--accounts", "20",
+		"--duration", "1s", "--warmup", "200ms", "--baseline", db, "--output", "json")
+	require.Zero(t, code, stderr)
+	var r map[string]float64
+	require.NoError(t, json.Unmarshal([]byte(stdout), &r), stdout)
+	for _, field := range []string{"transfers", "transfers_per_sec", "p50_ms", "p99_ms", "baseline_transfers_per_sec", "baseline_p50_ms", "baseline_p99_ms"} {
+		require.Positive(t, r[field], "%s: %s", field, stdout)
+	}
+	for _, url := range urls {
+		served := callLedger(t.Context(), "GET", url+"/metrics", "", "").text
+		require.Contains(t, served, `ledger_http_requests_total{code="20`)
+		for _, metric := range []string{"waltz_applier_high_water_mark", "waltz_client_appends_total", "ledger_runs_total", "go_goroutines"} {
+			require.Contains(t, served, metric)
+		}
+	}
+	stdout, stderr, code = output(t, command(t, "./examples/ledger"), "check", "--log", log.url(), "--db", db)
+	require.Zero(t, code, "%s\n%s", stdout, stderr)
+	plain, err := postgres.OpenDB(db)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, plain.Close()) }()
+	var tables int
+	require.NoError(t, plain.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_tables WHERE tablename = 'ledger_baseline'").Scan(&tables))
+	require.Zero(t, tables)
 }

@@ -22,11 +22,11 @@ import (
 func newBench() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "bench",
-		Short:   "Measure a log",
+		Short:   "Measure a log, and appliers",
 		Example: "  waltz bench append --log waltz://127.0.0.1:7171 --inflight 256 --duration 10s",
 	}
 	asGroup(cmd)
-	cmd.AddCommand(newBenchAppend(), newBenchRead())
+	cmd.AddCommand(newBenchAppend(), newBenchRead(), newBenchApply())
 	return cmd
 }
 

@@ -189,7 +189,7 @@ func (t *tenure[Tx, S]) committed(p part, pass *passing, took time.Duration) {
 	n := p.to - p.from - pass.items()
 	t.row.HighWaterMark, t.looked = p.new, p.new
 	if n > 0 {
-		t.repeat, t.row.Meaning = 0, t.a.o.Meaning
+		t.repeat, t.row.Meaning, t.proven = 0, t.a.o.Meaning, true
 	}
 	t.passed(pass)
 	t.update(func(s *PartitionStatus) {

@@ -71,6 +71,7 @@ type tenure[Tx, S any] struct {
 	row    Row
 	repeat int    // transactions in a row that could not be applied
 	code   string // their code
+	proven bool   // something was applied: Options.Meaning works, whatever another instance notes
 
 	// What the tenure knows of the letters, and as of when. Every step compares this
 	// epoch, so none is done with an old idea of them.

@@ -54,7 +54,9 @@ func Unordered[Tx any](h Handler[Tx]) Handler[Tx] {
 // number of an account, say. Transactions without a key in common must not depend
 // on each other's order; one without keys never waits for another, nor another for it.
 // Kinds that change the same rows have to name the same keys. T is the type of the
-// handler's kind. keys must depend on nothing but r.
+// handler's kind. keys must depend on nothing but r. A release that names them in
+// another way is to be started when no letters are open: what is held is found by
+// the names that it was given.
 func Keyed[T, Tx any](h Handler[Tx], keys func(r waltz.Record[T]) []string) Handler[Tx] {
 	if h.bucket == nil {
 		return h

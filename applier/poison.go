@@ -37,7 +37,7 @@ const inARowMax = 10
 // breaks refuses to pass a transaction where it looks as if not the data were wrong.
 func (t *tenure[Tx, S]) breaks(stop *TransactionError) error {
 	switch {
-	case t.row.Meaning != t.a.o.Meaning:
+	case !t.proven && t.row.Meaning != t.a.o.Meaning:
 		stop.First = true
 	case t.repeat >= inARowMax && t.code == stop.Fault.Code:
 		stop.InARow = t.repeat + 1

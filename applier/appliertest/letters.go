@@ -291,9 +291,22 @@ func (s *suite[Tx, S]) meaning() {
 	require.Equal(s, waltz.ID(14), s.mark(0))
 
 	o.Meaning = "release 1"
-	s.open(o).start().wait(0, 19)
+	i = s.open(o).start()
+	i.wait(0, 19)
 	s.clear()
 	s.exact(5, 7, 15)
+
+	// Two releases at once: one that has applied something need not prove itself again
+	// because the other one has, too.
+	i.stop()
+	o.Meaning = "release 2"
+	next := s.open(o).start()
+	next.wait(0, s.post(0, 1))
+	s.exec("UPDATE waltz_high_water_marks SET meaning_hash = 'release 1', epoch = epoch + 1")
+	s.obstruct(21)
+	next.wait(0, s.post(0, 5))
+	s.clear()
+	s.exact(5, 7, 15, 21)
 }
 
 func (s *suite[Tx, S]) retryUnknownOutcome() {

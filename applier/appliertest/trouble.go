@@ -226,8 +226,11 @@ func (s *suite[Tx, S]) noValuesInLogs() {
 	})).start()
 	s.log.Hold(false)
 	i.reach()
+	_, err := i.Retry(s.Context(), 0, 0, all)
+	require.NoError(s, err)
 	i.stop()
 	require.Contains(s, out.String(), "dead letter")
+	require.Contains(s, out.String(), "can't be applied yet")
 	require.NotContains(s, out.String(), secret)
 	require.Equal(s, int64(1), s.count("SELECT count(*) FROM waltz_dead_letters WHERE error LIKE '%secret-4711%'"))
 }

@@ -22,29 +22,6 @@ func IsURL(addr string) bool {
 	return found && strings.EqualFold(name, scheme)
 }
 
-// Parameters are what an address may say behind its question mark:
-//
-//	tls                       true, false, skip-verify or preferred
-//	timeout                   of connecting, such as 10s, which is the default
-//	readTimeout, writeTimeout of a network operation; default: none
-//	socket                    a path, instead of host and port
-//	collation                 of the connection, one of utf8mb4's
-//	allowCleartextPasswords, allowNativePasswords, serverPubKey,
-//	connectionAttributes, compress: as the driver has them
-//	sql_mode                  a strict one; without NO_BACKSLASH_ESCAPES
-//	innodb_lock_wait_timeout  in seconds; default 10
-//	idle_timeout              in seconds: how long an SQL transaction may be silent
-//	                          before the server ends it, and frees its locks;
-//	                          default: the lease, at least 30 without one
-//
-// The following have one value, and may be given with that only:
-// clientFoundRows=true, interpolateParams=true, multiStatements=false,
-// parseTime=true, loc=UTC, time_zone='+00:00', rejectReadOnly=true, autocommit=true,
-// charset=utf8mb4, maxAllowedPacket=0, transaction_isolation='READ-COMMITTED'.
-//
-// Every other is refused.
-type Parameters = url.Values
-
 // pinned are the parameters with one value, and why.
 var pinned = map[string]struct {
 	values []string
@@ -147,7 +124,7 @@ func hostPort(u *url.URL) string {
 }
 
 // parameters sorts out what is given, and returns what is wrong.
-func (a *address) parameters(q Parameters) (wrong []error) {
+func (a *address) parameters(q url.Values) (wrong []error) {
 	given := make([]string, 0, len(q))
 	for name := range q {
 		given = append(given, name)

@@ -20,8 +20,8 @@ type View = applier.Applier[*Tx, *Snapshot]
 type Handler = applier.Handler[*Tx]
 
 // Open opens the view in a database, which must exist, and brings the framework's
-// tables up to date or checks them. addr is mysql://user:password@host:port/database;
-// what may stand behind it says [Parameters].
+// tables up to date or checks them. addr is mysql://user:password@host:port/database
+// with parameters: see the package's comment.
 //
 // Errors: the database's, [*SettingError] for a server or setting that can't be worked
 // with, migrations' [*migrations.SchemaError], and those of [applier.Open].

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -154,17 +155,18 @@ func (r *ledgerRun) settled() bool {
 	return true
 }
 
-// Instances share one database and one log. Whichever is killed, and when the log is,
+// Instances share one database, by one address of it or another, and one log. Whichever is killed, and when the log is,
 // each transfer is done once, and sent again anywhere gets the answer of the first time.
-func testLedgerInstances(t *testing.T, db string) {
+func testLedgerInstances(t *testing.T, db string, others ...string) {
 	transfers, name := sized(600, 100_000, "transfers")
 	t.Run(name, func(t *testing.T) {
 		log := newServer(t, 3)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*patience())
 		defer cancel()
 		r := &ledgerRun{TB: t, ctx: ctx, accounts: 24, balances: make([]int64, 25), answers: map[string]string{}, bodies: map[string]string{}}
-		for range 3 {
-			r.instances = append(r.instances, newLedger(t, log, db))
+		addresses := append([]string{db}, others...)
+		for i := range 3 {
+			r.instances = append(r.instances, newLedger(t, log, addresses[i%len(addresses)]))
 		}
 		for _, l := range r.instances { // all at once, from an empty database
 			l.launch()
@@ -216,8 +218,14 @@ func TestLedgerInstancesOnSQLite(t *testing.T) {
 	testLedgerInstances(t, "sqlite://"+filepath.Join(t.TempDir(), "view.db"))
 }
 
+// One of the instances is behind a pooler in transaction mode.
 func TestLedgerInstancesOnPostgreSQL(t *testing.T) {
-	testLedgerInstances(t, dbtest.PostgreSQL(t).NewDatabase(t))
+	server := dbtest.PostgreSQL(t)
+	direct := server.NewDatabase(t)
+	u, err := url.Parse(direct)
+	require.NoError(t, err)
+	pooled := dbtest.PgBouncer(t, server, "transaction").URL(strings.TrimPrefix(u.Path, "/"))
+	testLedgerInstances(t, direct, pooled)
 }
 
 func TestLedgerInstancesOnMariaDB(t *testing.T) {
@@ -351,8 +359,8 @@ func TestLedgerLoad(t *testing.T) {
 	for _, field := range []string{"transfers", "transfers_per_sec", "p50_ms", "p99_ms", "baseline_transfers_per_sec", "baseline_p50_ms", "baseline_p99_ms"} {
 		require.Positive(t, r[field], "%s: %s", field, stdout)
 	}
-	for _, url := range urls {
-		served := callLedger(t.Context(), "GET", url+"/metrics", "", "").text
+	for _, l := range urls {
+		served := callLedger(t.Context(), "GET", l+"/metrics", "", "").text
 		require.Contains(t, served, `ledger_http_requests_total{code="20`)
 		for _, metric := range []string{"waltz_applier_high_water_mark", "waltz_client_appends_total", "ledger_runs_total", "go_goroutines"} {
 			require.Contains(t, served, metric)

@@ -142,24 +142,15 @@ func (d *database) changeLetters(ctx context.Context, r applier.Ref, query strin
 
 // Failed implements applier.Database.
 func (d *database) Failed(ctx context.Context, r applier.Ref, epoch int64, l applier.Letter) error {
-	c, err := connect(ctx, d.writes)
-	if err != nil {
+	return d.alone(ctx, func(c *conn) error {
+		n, err := c.exec(ctx, sameEpoch, r.Number, epoch)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return applier.ErrLost
+		}
+		_, err = c.exec(ctx, failLetter, l.Class, fit(l.Code, 64), fit(l.Text, textMax), fit(l.Instance, 100), r.Name, r.Version, int(r.Partition), int64(l.ID))
 		return err
-	}
-	defer c.release(ctx)
-	if err := c.begin(ctx, "START TRANSACTION"); err != nil {
-		return err
-	}
-	n, err := c.exec(ctx, sameEpoch, r.Number, epoch)
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return applier.ErrLost
-	}
-	_, err = c.exec(ctx, failLetter, l.Class, fit(l.Code, 64), fit(l.Text, textMax), fit(l.Instance, 100), r.Name, r.Version, int(r.Partition), int64(l.ID))
-	if err != nil {
-		return err
-	}
-	return c.commit(ctx)
+	})
 }

@@ -51,7 +51,7 @@ func newDatabaseAt(t *testing.T, server string) string {
 	db, err := OpenDB(server)
 	require.NoError(t, err)
 	name := fmt.Sprintf("waltz_test_%d", time.Now().UnixNano())
-	_, err = db.Exec("CREATE DATABASE " + name)
+	_, err = db.Exec("CREATE DATABASE " + name + " CHARACTER SET utf8mb4")
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		_, err := db.Exec("DROP DATABASE " + name)

@@ -62,7 +62,7 @@ func benchLog(b *testing.B, partitions, n int, keys bool) *appliertest.Log {
 	for i := range n {
 		p := i % partitions
 		tx := waltz.Transaction{}
-		require.NoError(b, benchKind.Put(&tx, benchEvent{int32(i * 7919 % 10_000 / partitions * partitions), int64(i%2000 - 1000), "memo text of a ledger entry. memo text of a ledger entry. memo te"}))
+		require.NoError(b, benchKind.Put(&tx, benchEvent{int32(i*7919%10_000/partitions*partitions + p), int64(i%2000 - 1000), "memo text of a ledger entry. memo text of a ledger entry. memo te"}))
 		if keys {
 			tx.Key = fmt.Sprintf("transfer:%d", i)
 		}
@@ -232,10 +232,7 @@ func BenchmarkApply(b *testing.B) {
 				for _, keys := range []bool{false, true} {
 					name := fmt.Sprintf("handler=%s/partitions=%d/batch=%d/keys=%t", w.name, partitions, batch, keys)
 					b.Run(name, func(b *testing.B) {
-						count := 20_000
-						if batch == 1 {
-							count = 1000
-						}
+						count := min(100_000, 1000*batch)
 						log := benchLog(b, partitions, count, keys)
 						pg := servers.PostgreSQL(b)
 						hand, ours := time.Hour, time.Hour

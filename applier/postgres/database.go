@@ -26,6 +26,7 @@ type database struct {
 	id           string // makes names of statements unlike other processes'
 	names        atomic.Int64
 	descriptions descriptions // empty unless pooled
+	careful      atomic.Int64 // for how many more steps keys are looked for first; below 0: none
 }
 
 var _ applier.Database[*Tx, *Snapshot] = (*database)(nil)

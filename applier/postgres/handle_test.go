@@ -214,3 +214,26 @@ func TestLettersTakeAnyText(t *testing.T) {
 	require.Equal(t, time.UnixMicro(1).UTC(), letters[0].Time)
 	require.Contains(t, letters[0].Text, "'; --")
 }
+
+// A key that an earlier transaction carried stays with that one, in one step and
+// across steps, and the step's work is done once.
+func TestKeysThatAreTaken(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		for i, keys := range [][]applier.Key{
+			{{Key: "a", ID: 0}},
+			{{Key: "b", ID: 1}, {Key: "a", ID: 1}, {Key: "b", ID: 1}},
+			{{Key: "c", ID: 2}},
+			{{Key: "a", ID: 3}, {Key: "d", ID: 3}},
+		} {
+			require.NoError(t, b.Apply(t.Context(), &applier.Step[*Tx]{
+				Ref: b.row.Ref, Old: waltz.ID(i - 1), New: waltz.ID(i), Owner: "me", Transactions: 1, Keys: keys, Work: insert(i),
+			}))
+			if i == 0 {
+				b.careful.Store(0) // by now it would be
+			}
+		}
+		require.Equal(t, int64(4), b.count("SELECT count(*) FROM t"))
+		require.Equal(t, int64(0*1+1*10+2*100+3*1000), b.count("SELECT sum(transaction_id * power(10, ascii(encode(business_key, 'escape')) - ascii('a')))::bigint FROM waltz_keys"))
+		require.Positive(t, b.careful.Load())
+	})
+}

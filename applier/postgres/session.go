@@ -62,10 +62,15 @@ const (
 	wantRows       // as many rows, or somebody was faster
 	wantValue      // one row of one integer
 	wantSync       // the end of a piece
+	wantKeys       // keys that are new: an error that says otherwise is no error of the data
 )
 
-// lostCode is the error that a compare-and-set makes of itself.
-const lostCode = "22012"
+// Errors that are answers: the compare-and-set's own, and that of a key that is
+// there.
+const (
+	lostCode  = "22012" // division_by_zero
+	takenCode = "23505" // unique_violation
+)
 
 // open starts a pipeline if none is open.
 func (s *session) open(ctx context.Context) error {
@@ -191,8 +196,11 @@ func (s *session) next() error {
 	if err == nil {
 		err = w.judge(s.tag)
 	}
-	if w.lost(err) {
-		err = fmt.Errorf("%w", applier.ErrLost)
+	switch {
+	case w.answers(err, wantMark, lostCode):
+		err = applier.ErrLost
+	case w.answers(err, wantKeys, takenCode):
+		err = errKeyTaken
 	}
 	if err != nil {
 		return s.broken(err)
@@ -209,10 +217,10 @@ func (w sent) judge(tag pgconn.CommandTag) error {
 	return nil
 }
 
-// lost recognizes the error of a compare-and-set.
-func (w sent) lost(err error) bool {
+// answers recognizes an error that is an answer to a statement of ours.
+func (w sent) answers(err error, what want, code string) bool {
 	p, is := errors.AsType[*pgconn.PgError](err)
-	return is && w.what == wantMark && p.Code == lostCode
+	return is && w.what == what && p.Code == code
 }
 
 // broken ends the pipeline after an error: the server skips everything up to the

@@ -32,11 +32,11 @@ func TestBenchApplyScripts(t *testing.T) {
 func TestApplyFiguresAreOneFlatObject(t *testing.T) {
 	data, err := json.Marshal(applyFigures(applybench.Figures{
 		Database: "sqlite",
-		Cases:    []applybench.Case{{Way: applybench.PerBatch, Partitions: 4, Transactions: 100, PerSec: 90, ByHand: 120}},
+		Cases:    []applybench.Case{{Way: applybench.PerBatch, Partitions: 4, Transactions: 100, View: applybench.Speed{PerSec: 90, CPU: 12}, Hand: applybench.Speed{PerSec: 120, CPU: 8}}},
 		Idle:     &applybench.Idle{AppliedP50: 3 * time.Millisecond, CommitP50: time.Millisecond},
 	}))
 	require.NoError(t, err)
 	require.Equal(t, `{"database":"sqlite","per_batch_partitions_4_transactions":100,"per_batch_partitions_4_tx_per_sec":90,`+
-		`"per_batch_partitions_4_hand_tx_per_sec":120,"per_batch_partitions_4_ratio":0.75,"idle_applied_p50_ms":3,"idle_applied_p99_ms":0,`+
+		`"per_batch_partitions_4_hand_tx_per_sec":120,"per_batch_partitions_4_ratio":0.75,"per_batch_partitions_4_cpu_us_per_tx":12,"per_batch_partitions_4_hand_cpu_us_per_tx":8,"idle_applied_p50_ms":3,"idle_applied_p99_ms":0,`+
 		`"idle_commit_p50_ms":1,"idle_commit_p99_ms":0,"idle_beyond_p50_ms":2,"idle_beyond_p99_ms":0}`, string(data))
 }

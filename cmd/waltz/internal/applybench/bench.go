@@ -14,6 +14,7 @@ import (
 	"github.com/waltz-log/waltz/applier/mysql"
 	"github.com/waltz-log/waltz/applier/postgres"
 	"github.com/waltz-log/waltz/applier/sqlite"
+	"github.com/waltz-log/waltz/cmd/waltz/internal/measure"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -58,17 +59,40 @@ func (o Options) Check() error {
 	return nil
 }
 
-// Case is the figures of one way with so many partitions: transactions a second, of the
-// fastest run of each.
+// Case is the figures of one way with so many partitions.
 type Case struct {
-	Way            Way
-	Partitions     int
-	Transactions   int
-	PerSec, ByHand float64
+	Way          Way
+	Partitions   int
+	Transactions int
+	View, Hand   Speed
 }
 
 // Ratio tells how fast the applier is, by hand being 1.
-func (c Case) Ratio() float64 { return c.PerSec / c.ByHand }
+func (c Case) Ratio() float64 { return c.View.PerSec / c.Hand.PerSec }
+
+// Speed is of the best of several runs.
+type Speed struct {
+	PerSec float64 // transactions
+	CPU    float64 // microseconds of this process for a transaction
+}
+
+// better takes the better ones of a run.
+func (s *Speed) better(transactions int, r run) {
+	n := float64(transactions)
+	s.PerSec = max(s.PerSec, n/r.took.Seconds())
+	if cpu := float64(r.cpu.Microseconds()) / n; s.CPU == 0 || cpu < s.CPU {
+		s.CPU = cpu
+	}
+}
+
+// run is how long something took, and what this process computed in that time.
+type run struct{ took, cpu time.Duration }
+
+// clock measures a run from its start to the call.
+func clock() func() run {
+	began, cpu := time.Now(), measure.OwnCPU()
+	return func() run { return run{time.Since(began), measure.OwnCPU() - cpu} }
+}
 
 // Figures are what was measured.
 type Figures struct {
@@ -121,7 +145,7 @@ func Run(ctx context.Context, o Options) (Figures, error) {
 	}
 	for _, way := range []Way{PerRecord, PerBatch} {
 		for _, partitions := range b.counts() {
-			c, err := b.measure(ctx, way, partitions)
+			c, err := b.compare(ctx, way, partitions)
 			if err != nil {
 				return f, fmt.Errorf("%s, %d partitions: %w", way, partitions, err)
 			}
@@ -156,8 +180,8 @@ func (b *bench) fill(ctx context.Context) (err error) {
 	return err
 }
 
-// measure runs one case, in turns with the work by hand.
-func (b *bench) measure(ctx context.Context, way Way, partitions int) (Case, error) {
+// compare runs one case, in turns with the work by hand.
+func (b *bench) compare(ctx context.Context, way Way, partitions int) (Case, error) {
 	n := b.Transactions / partitions
 	if way == PerRecord {
 		n /= RecordShare
@@ -171,15 +195,15 @@ func (b *bench) measure(ctx context.Context, way Way, partitions int) (Case, err
 	for round := range b.Rounds {
 		b.Progress(fmt.Sprintf("%s, partitions %d, round %d of %d", way, partitions, round+1, b.Rounds))
 		for turn := range 2 {
-			best, do, keys := &c.PerSec, b.runView, viewKeys
+			best, do, keys := &c.View, b.runView, viewKeys
 			if (round+turn)%2 == 1 {
-				best, do, keys = &c.ByHand, b.runHand, handKeys
+				best, do, keys = &c.Hand, b.runHand, handKeys
 			}
-			took, err := b.inPlace(ctx, keys, want, func(ctx context.Context, p *place) (time.Duration, error) { return do(ctx, p, s, way) })
+			r, err := b.inPlace(ctx, keys, want, func(ctx context.Context, p *place) (run, error) { return do(ctx, p, s, way) })
 			if err != nil {
 				return c, err
 			}
-			*best = max(*best, float64(c.Transactions)/took.Seconds())
+			best.better(c.Transactions, r)
 		}
 	}
 	return c, nil
@@ -187,33 +211,33 @@ func (b *bench) measure(ctx context.Context, way Way, partitions int) (Case, err
 
 // inPlace does something in a new place, and checks what came of it. Profiles tell by
 // the label "keys" who did it.
-func (b *bench) inPlace(ctx context.Context, keys string, want sums, do func(context.Context, *place) (time.Duration, error)) (took time.Duration, err error) {
+func (b *bench) inPlace(ctx context.Context, keys string, want sums, do func(context.Context, *place) (run, error)) (r run, err error) {
 	p, err := b.newPlace(ctx, b.Database)
 	if err != nil {
-		return 0, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, p.close(ctx)) }()
-	pprof.Do(ctx, pprof.Labels("keys", keys), func(ctx context.Context) { took, err = do(ctx, p) })
+	pprof.Do(ctx, pprof.Labels("keys", keys), func(ctx context.Context) { r, err = do(ctx, p) })
 	if err != nil {
-		return took, err
+		return r, err
 	}
-	return took, p.check(ctx, keys, want)
+	return r, p.check(ctx, keys, want)
 }
 
 // runView applies a stretch with an applier.
-func (b *bench) runView(ctx context.Context, p *place, s stretch, way Way) (took time.Duration, err error) {
+func (b *bench) runView(ctx context.Context, p *place, s stretch, way Way) (r run, err error) {
 	err = b.onView(ctx, p, s, way, func(ctx context.Context, v view, start func()) error {
-		began := time.Now()
+		stop := clock()
 		start()
 		for partition := range s.base {
 			if err := v.WaitFor(ctx, waltz.Partition(partition), waltz.ID(s.count)-1); err != nil {
 				return err
 			}
 		}
-		took = time.Since(began)
+		r = stop()
 		return nil
 	})
-	return took, err
+	return r, err
 }
 
 // onView opens a view, and ends it after do, which starts it.
@@ -243,13 +267,13 @@ func (b *bench) onView(ctx context.Context, p *place, s stretch, way Way, do fun
 }
 
 // runHand applies a stretch with SQL by hand.
-func (b *bench) runHand(ctx context.Context, p *place, s stretch, way Way) (took time.Duration, err error) {
+func (b *bench) runHand(ctx context.Context, p *place, s stretch, way Way) (r run, err error) {
 	h, err := p.byHand(ctx, p.address, way, len(s.base))
 	if err != nil {
-		return 0, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
-	began := time.Now()
+	stop := clock()
 	g, ctx := errgroup.WithContext(ctx)
 	for partition := range s.base {
 		g.Go(func() error {
@@ -257,5 +281,5 @@ func (b *bench) runHand(ctx context.Context, p *place, s stretch, way Way) (took
 		})
 	}
 	err = g.Wait()
-	return time.Since(began), err
+	return stop(), err
 }

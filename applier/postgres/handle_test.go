@@ -82,7 +82,7 @@ func TestHandleLetsNothingOut(t *testing.T) {
 				"queue": func(ctx context.Context, tx *Tx) error { return tx.Queue(ctx, query) },
 				"exec":  func(ctx context.Context, tx *Tx) error { _, err := tx.Exec(ctx, query); return err },
 				"simple": func(ctx context.Context, tx *Tx) error {
-					_, err := tx.Query(ctx, query, pgx.QueryExecModeSimpleProtocol)
+					_, err := tx.Query(ctx, query, pgx.QueryExecModeSimpleProtocol) //nolint:sqlclosecheck // it is refused
 					return err
 				},
 				"row": func(ctx context.Context, tx *Tx) error { return tx.QueryRow(ctx, query).Scan() },
@@ -131,11 +131,11 @@ func TestOpenRows(t *testing.T) {
 		if err := insert(1)(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.Query(ctx, "SELECT * FROM t")
+		_, err := tx.Query(ctx, "SELECT * FROM t") //nolint:sqlclosecheck // that is the point
 		return err // and leaves them open
 	}))
 	require.ErrorContains(t, b.step(0, func(ctx context.Context, tx *Tx) error {
-		if _, err := tx.Query(ctx, "SELECT * FROM t"); err != nil {
+		if _, err := tx.Query(ctx, "SELECT * FROM t"); err != nil { //nolint:sqlclosecheck // that is the point
 			return err
 		}
 		return insert(2)(ctx, tx)

@@ -29,7 +29,7 @@ func TestOrphan(t *testing.T) {
 
 // A server and its folder go with the process, paused or not.
 func TestServersEndWithAKilledProcess(t *testing.T) {
-	dir, err := os.MkdirTemp("", "waltz-orphan-")
+	dir, err := os.MkdirTemp("", "waltz-orphan-") //nolint:usetesting // the parent of t.TempDir lets nobody else in
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o777)) // servers run as somebody else
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })

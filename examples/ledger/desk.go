@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/waltz-log/waltz/applier"
@@ -18,6 +19,42 @@ import (
 type desk struct {
 	*house
 	turns *turns
+	ends  context.Context // with close
+	end   context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	wait   sync.WaitGroup // for turns that end when the view shows a transfer
+}
+
+func newDesk(h *house) *desk {
+	d := &desk{house: h, turns: newTurns()}
+	d.ends, d.end = context.WithCancel(context.Background())
+	return d
+}
+
+// close ends all turns.
+func (d *desk) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.end()
+	d.wait.Wait()
+}
+
+// whenShown ends a turn when the view shows a transaction, and at once if that can't be
+// waited for: a turn guards nothing.
+func (d *desk) whenShown(res txcontext.Result, done func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		done()
+		return
+	}
+	d.wait.Go(func() {
+		defer done()
+		_ = d.view.WaitFor(d.ends, res.Partition, res.ID)
+	})
 }
 
 var _ api.Ledger = (*desk)(nil)
@@ -35,8 +72,13 @@ func (d *desk) Transfer(ctx context.Context, o ledger.Order, opts ...txcontext.O
 	if err != nil {
 		return txcontext.Result{ID: waltz.None}, &txcontext.ExpiredError{Partition: d.PartitionOf(o.From), Cause: err, Last: errBusy}
 	}
-	defer done()
-	return d.ledger.Transfer(ctx, o, opts...)
+	res, err := d.ledger.Transfer(ctx, o, opts...)
+	if err != nil || res.AlreadyDone {
+		done()
+		return res, err
+	}
+	d.whenShown(res, done)
+	return res, nil
 }
 
 // errBusy is why a transfer did not get its turn.

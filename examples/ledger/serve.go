@@ -108,8 +108,10 @@ func serve(c *cobra.Command, f serveFlags) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
 	registry.MustRegister(metrics.New(h.view))
+	d := newDesk(h)
+	defer d.close()
 	a, err := api.New(api.Options{
-		Ledger: &desk{h, newTurns()}, RequestMax: f.requestMax, InFlightMax: f.inFlight, Metrics: registry, Logger: logger,
+		Ledger: d, RequestMax: f.requestMax, InFlightMax: f.inFlight, Metrics: registry, Logger: logger,
 	})
 	if err != nil {
 		return err

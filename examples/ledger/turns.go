@@ -12,8 +12,11 @@ import (
 const turnStripes = 4096
 
 // turns puts this instance's transfers from one account in line: of those that decide
-// on one balance of it only one can win, and the others would do their work again. It
-// saves work and guards nothing: that the log's locks do, against credits, other
+// on one balance of it only one can win, and the others would do their work again. So
+// a turn lasts until the view shows the transfer; which also bounds how many this
+// instance has in the log that the view does not show (I9).
+//
+// It saves work and guards nothing: that the log's locks do, against credits, other
 // instances and all else. To have credits wait, too, was tried, and was slower.
 type turns struct {
 	seed    maphash.Seed

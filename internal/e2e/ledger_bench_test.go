@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -39,6 +41,9 @@ func BenchmarkLedgerServe(b *testing.B) {
 		}
 	}
 }
+
+// interesting are the metrics that tell where the time of transfers goes.
+var interesting = regexp.MustCompile(`^(ledger_retries_total|(ledger_run|ledger_applied|waltz_client_append)_seconds_(sum|count)|waltz_applier_(applied|batches)_total)`)
 
 func benchmarkServe(b *testing.B, db string, partitions, accounts int) {
 	log := unstarted(b, partitions, plainCommand)
@@ -74,6 +79,12 @@ func benchmarkServe(b *testing.B, db string, partitions, accounts int) {
 			b.ReportMetric(r["baseline_transfers_per_sec"], "plain-sql-transfers/s")
 		}
 	}
+	for line := range strings.Lines(callLedger(b.Context(), "GET", l.url+"/metrics", "", "").text) {
+		if interesting.MatchString(line) {
+			b.Log(strings.TrimSpace(line))
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
 	require.NoError(b, l.process.cmd.Process.Signal(syscall.SIGTERM))
 	l.process.wait(b)
 	used := l.process.cmd.ProcessState

@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -118,8 +120,10 @@ func (b *bank) accounts(p waltz.Partition, after ledger.Account, n int) (all []i
 // caller sends requests and holds each answer against the document.
 type caller struct {
 	testing.TB
-	url string
-	doc *openAPI
+	url  string
+	doc  *openAPI
+	bank *bank
+	seen *sync.Map // by partition, the transaction that the last answer named
 }
 
 func serve(t testing.TB, o api.Options) *caller {
@@ -130,7 +134,8 @@ func serve(t testing.TB, o api.Options) *caller {
 	require.NoError(t, err)
 	s := httptest.NewServer(a.Handler())
 	t.Cleanup(func() { s.Close(); http.DefaultClient.CloseIdleConnections() })
-	c := &caller{TB: t, url: s.URL}
+	b, _ := o.Ledger.(*bank)
+	c := &caller{TB: t, url: s.URL, bank: b, seen: &sync.Map{}}
 	_, text := c.send("GET", "/openapi.json", nil, "")
 	c.doc = parseDocument(t, []byte(text))
 	return c
@@ -154,8 +159,13 @@ func (c *caller) send(method, path string, h headers, body string) (*http.Respon
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	require.NoError(c, err)
+	if named := transferred.FindSubmatch(text); method == "POST" && named != nil {
+		c.seen.Store(string(named[2]), string(named[1]))
+	}
 	return res, string(text)
 }
+
+var transferred = regexp.MustCompile(`^\{"transfer":"(([0-9]+):[0-9]+)"`)
 
 // do sends a request, wants the status, and returns the body's object. The answer has
 // to be one that the document has for it.

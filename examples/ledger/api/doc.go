@@ -16,7 +16,13 @@
 // A key in the log guards one partition, the sender's. So that a key is not used for
 // another sender elsewhere, it is looked up in the view for all partitions, in the
 // snapshot that the transfer is decided on. Of two requests with one key for senders
-// in different partitions that are under way at the same time, both may be done.
+// in different partitions, both may be done if the view does not show the first
+// when the second is decided.
+//
+// # When it is answered
+//
+// A transfer is answered when it is in the log, and so done for ever. The view shows
+// it a moment later: a read that has to see it names it with at_least.
 //
 // # Limits
 //

@@ -35,7 +35,7 @@ func (a *API) openAccount(w http.ResponseWriter, r *http.Request) error {
 	}
 	on := a.Today()
 	res, err := a.run(r.Context(), func(ctx context.Context, opts ...txcontext.Option) (txcontext.Result, error) {
-		return a.Ledger.Open(ctx, account, deposit, on, opts...)
+		return a.Ledger.Open(ctx, account, deposit, on, append(opts, txcontext.WaitApplied())...)
 	})
 	if err != nil {
 		return a.refusal(err)
@@ -128,17 +128,17 @@ func (a *API) transferred(w http.ResponseWriter, o ledger.Order, res txcontext.R
 		code, status = http.StatusAccepted, string(ledger.Pending)
 	}
 	replayed(w, res)
-	w.Header().Set("Location", "/v1/transfers/"+at)
+	w.Header().Set("Location", "/v1/transfers/"+at+"?at_least="+at) // the view may be behind
 	return answer(w, code, transfer{at, int64(o.From), int64(o.To), o.AmountMinor, o.Type, string(o.BookedOn), status, ""})
 }
 
-// run runs a transaction context until the view shows its transaction. What is
-// declined is decided again on the log as it is now: the view may have been behind.
+// run runs a transaction context until its transaction is in the log. What is declined
+// is decided again on the log as it is now: the view may have been behind.
 func (a *API) run(ctx context.Context, do func(context.Context, ...txcontext.Option) (txcontext.Result, error)) (txcontext.Result, error) {
-	res, err := do(ctx, txcontext.WaitApplied())
+	res, err := do(ctx)
 	_, isDeclined := errors.AsType[*txcontext.DeclinedError](err)
 	if _, used := errors.AsType[*ledger.KeyUsedError](err); isDeclined && !used {
-		res, err = do(ctx, txcontext.WaitApplied(), txcontext.Fresh())
+		res, err = do(ctx, txcontext.Fresh())
 	}
 	if _, is := errors.AsType[*txcontext.NotAppliedError](err); is {
 		err = nil // it is in the log, and so it is done

@@ -39,8 +39,8 @@ type Order struct {
 
 	// KeyEverywhere makes the key count beyond the sender's partition: if another
 	// partition has a transaction with it, the order is declined with a
-	// *[KeyUsedError]. No lock guards that: of two such orders under way at the same
-	// time, both may be done.
+	// *[KeyUsedError]. No lock guards that: of two such orders, both may be done if the
+	// view does not show the first when the second is decided.
 	KeyEverywhere bool
 }
 

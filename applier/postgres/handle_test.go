@@ -132,7 +132,7 @@ func TestOpenRows(t *testing.T) {
 			return err
 		}
 		_, err := tx.Query(ctx, "SELECT * FROM t") //nolint:sqlclosecheck // that is the point
-		return err // and leaves them open
+		return err                                 // and leaves them open
 	}))
 	require.ErrorContains(t, b.step(0, func(ctx context.Context, tx *Tx) error {
 		if _, err := tx.Query(ctx, "SELECT * FROM t"); err != nil { //nolint:sqlclosecheck // that is the point

@@ -169,7 +169,7 @@ func TestSwallowedErrorsRollBack(t *testing.T) {
 		"queue":  func(ctx context.Context, tx *Tx) { _ = tx.Queue(ctx, "INSERT INTO t VALUES (1, 0)") },
 		"exec":   func(ctx context.Context, tx *Tx) { _, _ = tx.Exec(ctx, "INSERT INTO t VALUES (1, 0)") },
 		"query":  func(ctx context.Context, tx *Tx) { _, _ = tx.Query(ctx, "INSERT INTO t VALUES (1, 0) RETURNING id") }, //nolint:sqlclosecheck // that is the point
-		"unread": func(ctx context.Context, tx *Tx) { _, _ = tx.Query(ctx, "SELECT 1/(n-n) FROM t") }, //nolint:sqlclosecheck // that is the point
+		"unread": func(ctx context.Context, tx *Tx) { _, _ = tx.Query(ctx, "SELECT 1/(n-n) FROM t") },                    //nolint:sqlclosecheck // that is the point
 		"row":    func(ctx context.Context, tx *Tx) { tx.QueryRow(ctx, "INSERT INTO t VALUES (1, 0) RETURNING id") },
 		"copy": func(ctx context.Context, tx *Tx) {
 			_, _ = tx.CopyFrom(ctx, pgx.Identifier{"t"}, []string{"id", "n"}, pgx.CopyFromRows([][]any{{int64(1), int64(0)}}))

@@ -47,29 +47,29 @@ func main() {
 }
 
 // serve opens everything in the order of dependence, and closes it backwards.
-func serve(ctx context.Context, log, db, listen string) error {
+func serve(ctx context.Context, log, db, listen string) (err error) {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	registry := prometheus.NewRegistry()
-	if err := checkTables(ctx, db); err != nil {
+	if err = checkTables(ctx, db); err != nil {
 		return err
 	}
 	client, err := waltz.Dial(ctx, log, waltz.WithSchemes(embedded.Scheme), waltz.WithLogger(logger))
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { err = errors.Join(err, client.Close()) }()
 	view, err := openView(ctx, client, db, applier.Options{
 		Name: "stock", Migrate: applier.MigrateCheck, Logger: logger,
 	}, handlers()...)
 	if err != nil {
 		return err
 	}
-	defer view.Close()
+	defer func() { err = errors.Join(err, view.Close()) }()
 	runner, err := txcontext.NewRunner(client, view, txcontext.Options{Logger: logger, Hooks: newRuns(registry).hooks()})
 	if err != nil {
 		return err
 	}
-	defer runner.Close()
+	defer func() { err = errors.Join(err, runner.Close()) }()
 	registry.MustRegister(metrics.New(view))
 
 	a := &api{&Stock{runner, client.PartitionFor}, view, client, logger}

@@ -237,3 +237,9 @@ func TestKeysThatAreTaken(t *testing.T) {
 		require.Positive(t, b.careful.Load())
 	})
 }
+
+func TestSnapshotOfNothing(t *testing.T) {
+	b := newBench(t, servers.PostgreSQL(t).NewDatabase(t))
+	b.row.Number++
+	require.ErrorIs(t, b.Snapshot(t.Context(), b.row.Ref, nil), pgx.ErrNoRows)
+}

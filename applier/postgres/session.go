@@ -184,8 +184,8 @@ func (s *session) next() error {
 	s.head++
 	r, err := s.pipe.GetResults()
 	if rows, is := r.(*pgconn.ResultReader); is && err == nil {
-		if w.what == wantValue && rows.NextRow() {
-			s.value, err = strconv.ParseInt(string(rows.Values()[0]), 10, 64)
+		if w.what == wantValue {
+			s.value, err = value(rows)
 		}
 		tag, closed := rows.Close()
 		if closed != nil {
@@ -206,6 +206,13 @@ func (s *session) next() error {
 		return s.broken(err)
 	}
 	return nil
+}
+
+func value(rows *pgconn.ResultReader) (int64, error) {
+	if !rows.NextRow() {
+		return 0, pgx.ErrNoRows
+	}
+	return strconv.ParseInt(string(rows.Values()[0]), 10, 64)
 }
 
 // judge refuses an answer that is no error and still means that somebody was

@@ -18,8 +18,11 @@ import (
 // no SQL transaction open, or not at all.
 type conn struct {
 	*sql.Conn
-	open      bool // an SQL transaction may be open
-	savepoint bool // one was set in it, and not released
+	ctx       context.Context // whoever has it; when it ends the connection is cut
+	endless   context.Context // the same without an end: for the driver
+	stop      func() bool     // keeps the connection from being cut
+	open      bool            // an SQL transaction may be open
+	savepoint bool            // one was set in it, and not released
 }
 
 func connect(ctx context.Context, pool *sql.DB) (*conn, error) {
@@ -27,21 +30,45 @@ func connect(ctx context.Context, pool *sql.DB) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c}, nil
+	stop, err := cutAfter(ctx, c)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return &conn{Conn: c, ctx: ctx, endless: context.WithoutCancel(ctx), stop: stop}, nil
+}
+
+// without gives the context to use for a statement: one that is not the connection's own
+// has to be watched by the driver.
+func (c *conn) without(ctx context.Context) context.Context {
+	if ctx == c.ctx {
+		return c.endless
+	}
+	return ctx
+}
+
+// cause names the end of the context that cut the connection.
+func (c *conn) cause(err error) error {
+	if e := c.ctx.Err(); e != nil && err != nil {
+		return fmt.Errorf("%w: %w", e, err)
+	}
+	return err
 }
 
 // exec runs a statement and returns how many rows it found.
 func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	r, err := c.ExecContext(ctx, query, args...)
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return 0, err
+	}
+	r, err := c.ExecContext(c.without(ctx), query, args...)
+	if err != nil {
+		return 0, c.cause(err)
 	}
 	return r.RowsAffected()
 }
 
 // one runs a query for its first row.
 func (c *conn) one(ctx context.Context, query string, args []any, dest ...any) error {
-	return c.QueryRowContext(ctx, query, args...).Scan(dest...)
+	return c.cause(c.QueryRowContext(c.without(ctx), query, args...).Scan(dest...))
 }
 
 func (c *conn) begin(ctx context.Context, query string) error {
@@ -115,12 +142,19 @@ func (c *conn) afterError(ctx context.Context, err error) error {
 // else the next START TRANSACTION on it would commit what is left, which is the mark.
 // Where even that fails the connection is closed, and the server rolls back.
 func (c *conn) release(ctx context.Context) {
+	defer func() { _ = c.Close() }() // it has nothing to say but that it is closed
+	if !c.stop() {
+		c.discard()
+		return
+	}
 	if c.open && !mutant.On("mysql-rollback-skipped") {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollBackMax)
 		defer cancel()
 		if _, err := c.exec(ctx, rollBack); err != nil {
-			_ = c.Raw(func(any) error { return driver.ErrBadConn }) // tells the pool to close it
+			c.discard()
 		}
 	}
-	_ = c.Close() // it has nothing to say but that it is closed
 }
+
+// discard tells the pool to close the connection.
+func (c *conn) discard() { _ = c.Raw(func(any) error { return driver.ErrBadConn }) }

@@ -33,7 +33,7 @@ func (r role) level() string {
 // connector makes connections that are as we rely on: it sets everything, and
 // then asks the server whether it is so.
 type connector struct {
-	driver.Connector
+	config  *mysql.Config
 	role    role
 	session session
 }
@@ -42,19 +42,29 @@ func (a *address) connector(r role) (*connector, error) {
 	config := a.config.Clone()
 	// A write in a snapshot is a mistake, not a sign of a fail-over.
 	config.RejectReadOnly = r == writes
-	c, err := mysql.NewConnector(config)
-	if err != nil {
+	if _, err := mysql.NewConnector(config); err != nil {
 		return nil, fmt.Errorf("database %q: %w", a.text, err)
 	}
-	return &connector{c, r, a.session}, nil
+	return &connector{config, r, a.session}, nil
 }
+
+// Driver implements driver.Connector.
+func (c *connector) Driver() driver.Driver { return &mysql.MySQLDriver{} }
 
 // Connect implements driver.Connector.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
+	var d dialing
+	config := c.config.Clone()
+	config.DialFunc = d.dial
+	one, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, err
 	}
+	made, err := one.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn := &link{made.(driverConn), d.conn}
 	if err := c.settle(ctx, conn); err != nil {
 		_ = conn.Close() // the error that matters is the one of the settings
 		return nil, err

@@ -199,5 +199,8 @@ func (d *database) Snapshot(ctx context.Context, r applier.Ref, read func(contex
 	s := &Snapshot{handle{c: c}}
 	err = read(ctx, s, mark)
 	_ = s.end(err) // a reader that goes on after an error harms nobody
+	if _, end := c.exec(ctx, rollBack); end == nil {
+		c.open = false
+	}
 	return err
 }

@@ -89,9 +89,9 @@ func (h *handle) query(ctx context.Context, query string, args []any) (*Rows, er
 	if err := guard.Statement(query); err != nil {
 		return nil, h.g.Fail(err)
 	}
-	rows, err := h.c.QueryContext(ctx, query, args...) //nolint:rowserrcheck // Rows.Next does
+	rows, err := h.c.QueryContext(h.c.without(ctx), query, args...) //nolint:rowserrcheck // Rows.Next does
 	if err != nil {
-		return nil, h.fail(err)
+		return nil, h.fail(h.c.cause(err))
 	}
 	h.rows = &Rows{h: h, rows: rows}
 	return h.rows, nil

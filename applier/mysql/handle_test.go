@@ -155,6 +155,23 @@ func TestContextEndsInAStatement(t *testing.T) {
 	require.Empty(t, s.stock(t))
 	require.NoError(t, s.apply(t.Context(), func(context.Context, *Tx) error { return nil }), "the server has freed the row")
 	require.Error(t, s.apply(ctx, func(context.Context, *Tx) error { return nil }))
+
+	// One that a handler makes itself ends its statement, too.
+	require.ErrorIs(t, s.apply(t.Context(), func(ctx context.Context, tx *Tx) error {
+		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		_, err := tx.Exec(ctx, "SELECT SLEEP(1)")
+		return err
+	}), context.DeadlineExceeded)
+	// And one that ends between two statements.
+	ctx, cancel = context.WithCancel(t.Context())
+	require.ErrorIs(t, s.apply(ctx, func(ctx context.Context, tx *Tx) error {
+		cancel()
+		_, err := tx.Exec(ctx, "DELETE FROM stock")
+		return err
+	}), context.Canceled)
+	require.NoError(t, s.apply(t.Context(), func(context.Context, *Tx) error { return nil }))
+	require.Zero(t, s.d.writes.Stats().InUse)
 }
 
 // A snapshot can't write, ends with its call, and gives its connection back even

@@ -20,7 +20,7 @@ func (r *Rows) Next() bool {
 	if r.rows.Next() {
 		return true
 	}
-	r.failed(r.rows.Err())
+	r.failed(r.h.c.cause(r.rows.Err()))
 	r.ended()
 	return false
 }

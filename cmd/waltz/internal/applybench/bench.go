@@ -248,20 +248,20 @@ func (b *bench) onView(ctx context.Context, p *place, s stretch, way Way, do fun
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ended := make(chan error, 1)
-	ended <- nil // until it is started
-	start := func() {
-		<-ended
+	started, ended := false, make(chan error, 1)
+	err = do(ctx, v, func() {
+		started = true
 		go func() {
 			err := v.Run(ctx)
 			cancel(err)
 			ended <- err
 		}()
-	}
-	err = do(ctx, v, start)
+	})
 	cancel(nil)
-	if failed := <-ended; failed != nil {
-		err = failed // err is that it was waited for in vain
+	if started {
+		if failed := <-ended; failed != nil {
+			err = failed // err is that it was waited for in vain
+		}
 	}
 	return errors.Join(err, v.Close())
 }

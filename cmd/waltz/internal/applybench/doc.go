@@ -8,9 +8,10 @@
 // and the ledger has no handlers for single records.
 //
 // By hand is as somebody would write it who needs no more than these tables: no epoch,
-// no lease, no dead letters, no guard. Only where a batch ends it does as the applier
-// does, and it stores the batch's business keys with few statements in any case, since the
-// applier does. What is left in the ratio is the price of the framework.
+// no lease, no dead letters, no guard, and no business key that comes twice. Batches are
+// as large as the applier's, and a batch's business keys are stored with few statements
+// also where the rest goes row by row, since the applier does. So what is left in the
+// ratio is the price of the framework.
 //
 // Runs take turns, and of each kind the fastest counts: whatever else a machine does
 // makes a run slower, never faster. After each run the tables are summed up, since a

@@ -55,7 +55,6 @@ const (
 	mysqlAccounts = `INSERT INTO account (account_id, partition_no, opened_on, balance_minor, transactions) VALUES `
 	mysqlAdd      = ` ON DUPLICATE KEY UPDATE balance_minor = balance_minor + VALUES(balance_minor), transactions = transactions + VALUES(transactions)`
 	mysqlKeys     = `INSERT INTO hand_keys (partition_no, business_key, transaction_id) VALUES `
-	mysqlKeep     = ` ON DUPLICATE KEY UPDATE transaction_id = transaction_id`
 	mysqlMark     = `UPDATE hand_marks SET high_water_mark = ? WHERE partition_no = ?`
 
 	mysqlEntry   = mysqlEntries + `(?, ?, 'TRANSFER', ?, ?, ?, ?, ?, ?)`
@@ -169,7 +168,7 @@ func (h *mysqlHand) apply(ctx context.Context, p waltz.Partition, rs []record) e
 	for i := range rs {
 		keys = append(keys, int64(p), []byte(rs[i].Key), int64(rs[i].ID))
 	}
-	if err := exec(many(mysqlKeys, "(?,?,?)", len(rs))+mysqlKeep, keys...); err != nil {
+	if err := exec(many(mysqlKeys, "(?,?,?)", len(rs)), keys...); err != nil {
 		return err
 	}
 	return tx.Commit()

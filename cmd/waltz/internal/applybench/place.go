@@ -95,8 +95,8 @@ func (p *place) check(ctx context.Context, keys string, want sums) error {
 	return p.on(func(db *sql.DB) error {
 		var got sums
 		err := db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM `+keys+`), (SELECT count(*) FROM posting),
-(SELECT count(*) FROM account), (SELECT sum(amount_minor) FROM entry), (SELECT sum(account_id * balance_minor) FROM account),
-(SELECT sum(transactions) FROM account)`).
+(SELECT count(*) FROM account), (SELECT coalesce(sum(amount_minor), 0) FROM entry),
+(SELECT coalesce(sum(account_id * balance_minor), 0) FROM account), (SELECT coalesce(sum(transactions), 0) FROM account)`).
 			Scan(&got.entries, &got.keys, &got.postings, &got.accounts, &got.moved, &got.weighed, &got.transactions)
 		if err == nil && got != want {
 			err = fmt.Errorf("the tables come to %+v, want %+v", got, want)

@@ -65,7 +65,7 @@ SELECT n, $1::integer, o, b, t FROM unnest($2::bigint[], $3::text[], $4::bigint[
 ON CONFLICT (account_id) DO UPDATE SET balance_minor = a.balance_minor + excluded.balance_minor, transactions = a.transactions + excluded.transactions`
 
 	pgHandMark = `UPDATE hand_marks SET high_water_mark = $2 WHERE partition_no = $1`
-	pgHandKeys = `INSERT INTO hand_keys SELECT $1::bigint, * FROM unnest($2::bytea[], $3::bigint[]) ON CONFLICT DO NOTHING`
+	pgHandKeys = `INSERT INTO hand_keys SELECT $1::bigint, * FROM unnest($2::bytea[], $3::bigint[])`
 )
 
 // pgRecord is the handler for one record.

@@ -48,7 +48,6 @@ const (
 	sqliteEntries  = `INSERT INTO entry (partition_no, id, kind, type, booked_on, amount_minor, from_account, to_account, allow_overdraft) VALUES `
 	sqlitePostings = `INSERT INTO posting (account_id, id, booked_on, amount_minor) VALUES `
 	sqliteKeys     = `INSERT INTO hand_keys (partition_no, business_key, transaction_id) VALUES `
-	sqliteKeep     = ` ON CONFLICT DO NOTHING`
 	sqliteMark     = `UPDATE hand_marks SET high_water_mark = ? WHERE partition_no = ?`
 	sqliteAccount  = `INSERT INTO account (account_id, partition_no, opened_on, balance_minor, transactions) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (account_id) DO UPDATE SET balance_minor = balance_minor + excluded.balance_minor, transactions = transactions + excluded.transactions`
@@ -131,9 +130,9 @@ func openSQLiteHand(ctx context.Context, address string, way Way, _ int) (hand, 
 		err = errors.Join(err, failed)
 		return s
 	}
-	h.mark, h.account, h.entry, h.posting, h.key = prepare(sqliteMark), prepare(sqliteAccount), prepare(sqliteEntry), prepare(sqlitePosting), prepare(sqliteKeys+sqliteKeyRow+sqliteKeep)
+	h.mark, h.account, h.entry, h.posting, h.key = prepare(sqliteMark), prepare(sqliteAccount), prepare(sqliteEntry), prepare(sqlitePosting), prepare(sqliteKeys+sqliteKeyRow)
 	h.entries, h.postings = prepare(many(sqliteEntries, sqliteEntryRow, handRows)), prepare(many(sqlitePostings, sqlitePostingRow, handRows))
-	h.keys = prepare(many(sqliteKeys, sqliteKeyRow, handRows) + sqliteKeep)
+	h.keys = prepare(many(sqliteKeys, sqliteKeyRow, handRows))
 	if err != nil {
 		return nil, errors.Join(err, h.close())
 	}
@@ -214,7 +213,7 @@ func (w *sqliteWriter) exec(s *sql.Stmt, args ...any) {
 	}
 	bound := w.bound[s]
 	if bound == nil {
-		bound = w.tx.StmtContext(w.ctx, s)
+		bound = w.tx.StmtContext(w.ctx, s) //nolint:sqlclosecheck // it ends with the SQL transaction
 		w.bound[s] = bound
 	}
 	_, w.err = bound.ExecContext(w.ctx, args...)

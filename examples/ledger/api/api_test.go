@@ -422,12 +422,13 @@ func TestTooManyAtOnce(t *testing.T) {
 	c.open(a, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() {
+	go func() { // it is refused, too, while another has the place
 		defer close(ended)
-		req, _ := http.NewRequestWithContext(ctx, "GET", fmt.Sprintf("%s/v1/accounts/%d?at_least=0:99", c.url, a), nil)
-		res, err := http.DefaultClient.Do(req)
-		if err == nil {
-			res.Body.Close()
+		for ctx.Err() == nil {
+			req, _ := http.NewRequestWithContext(ctx, "GET", fmt.Sprintf("%s/v1/accounts/%d?at_least=0:99", c.url, a), nil)
+			if res, err := http.DefaultClient.Do(req); err == nil {
+				res.Body.Close()
+			}
 		}
 	}()
 	require.Eventually(t, func() bool {

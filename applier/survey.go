@@ -241,16 +241,21 @@ func (t *tenure[Tx, S]) look(ctx context.Context) error {
 	return nil
 }
 
+// lookAnew forgets the tenure's idea of the letters before it looks.
+func (t *tenure[Tx, S]) lookAnew(ctx context.Context) error {
+	t.quarantine = nil
+	return t.look(ctx)
+}
+
 func (t *tenure[Tx, S]) lookAbove(ctx context.Context) error {
 	if t.row.Dead > 0 && t.row.HighWaterMark > t.looked {
 		v := t.newSurvey(t.row, t.quarantine, t.insist)
 		err := v.run(ctx, t.looked)
 		if errors.Is(err, ErrLost) || v.row.Epoch != t.epoch {
-			t.quarantine = nil // it is no longer what it was
 			if err := t.reload(ctx); err != nil {
 				return err
 			}
-			return t.look(ctx)
+			return t.lookAnew(ctx)
 		}
 		if err != nil {
 			return err

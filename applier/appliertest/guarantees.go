@@ -61,6 +61,7 @@ func guarantees[Tx, S any]() []guarantee[Tx, S] {
 		{"a discard lets through what is held behind it", s.quarantineDiscarded},
 		{"quarantine is exact with several instances", s.quarantineRaces},
 		{"an unknown outcome during which letters change", s.quarantineUnknownOutcome},
+		{"an unknown outcome that was another instance's", s.quarantineOfAnother},
 		{"quarantine is bounded", s.quarantineIsBounded},
 		{"nothing passes a transaction of which nobody knows the keys", s.quarantineWithoutKeys},
 		{"quarantine holds single transactions of runs", s.quarantineOfRuns},

@@ -290,6 +290,45 @@ func (s *suite[Tx, S]) quarantineUnknownOutcome() {
 	i.complete()
 }
 
+// While an instance does not know the outcome of a step, another moves the mark to
+// the same place, and puts a letter on the way. That the mark is there does not say
+// that the letter is not: what comes later has to wait behind it.
+func (s *suite[Tx, S]) quarantineOfAnother() {
+	s.log = NewLog("log-1", 1)
+	handlers := s.chained()
+	last := s.moves(0, rand.New(rand.NewPCG(6, 6)), 20)
+	db := &faulty[Tx, S]{Database: s.connect()}
+	o := s.quarantining()
+	o.LettersEvery = time.Hour
+	i, other := s.openOn(db, o, handlers...), s.open(o, handlers...)
+	var once sync.Once
+	db.set(func(step *applier.Step[Tx], apply func() error) error {
+		unknown := error(nil)
+		if step.New == last {
+			once.Do(func() {
+				s.obstruct(last)
+				other.start()
+				other.wait(0, last)
+				other.stop()
+				unknown = trouble(applier.ClassUnknown)
+			})
+		}
+		if unknown != nil {
+			return unknown
+		}
+		return apply()
+	})
+	i.start()
+	i.wait(0, last)
+	i.wait(0, s.moves(0, rand.New(rand.NewPCG(7, 7)), 40))
+	dead, held := s.followed(last)
+	require.Equal(s, int64(1), dead)
+	require.Positive(s, held)
+	status := i.Status()[0]
+	require.Equal(s, int(dead+held), status.Dead)
+	require.Equal(s, int(held), status.Held)
+}
+
 // sometimes makes trouble of the kinds that pass, before or after a step.
 func sometimes[Tx any](rng *rand.Rand) func(*applier.Step[Tx], func() error) error {
 	var mu sync.Mutex

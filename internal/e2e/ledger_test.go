@@ -255,7 +255,7 @@ func TestLedgerWithoutItsLog(t *testing.T) {
 	require.Contains(t, callLedger(t.Context(), "GET", l.url+"/readyz", "", "").text, "not-ready")
 	log.start()
 	require.Equal(t, http.StatusCreated, final(t.Context(), t, all, "POST", "/v1/transfers", "k", transfer).status)
-	require.Contains(t, callLedger(t.Context(), "GET", l.url+"/v1/accounts/2?at_least=0:2", "", "").text, `"balance_minor":14,`)
+	require.Contains(t, final(t.Context(), t, all, "GET", "/v1/accounts/2?at_least=0:2", "", "").text, `"balance_minor":14,`)
 	eventually(t, "readiness", func() bool {
 		return callLedger(t.Context(), "GET", l.url+"/readyz", "", "").status == http.StatusOK
 	})

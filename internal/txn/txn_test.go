@@ -43,7 +43,8 @@ func TestHashLockTellsNamesAndNumbersApart(t *testing.T) {
 	for _, name := range []string{"", "a", "b", "account", "accounts", "seat"} {
 		for id := range uint64(2000) {
 			h := txn.HashLock(name, id)
-			require.NotContains(t, seen, h, "%s %d", name, id)
+			other, taken := seen[h]
+			require.False(t, taken, "%s %d has the hash of one of %s", name, id, other)
 			seen[h] = name
 		}
 	}

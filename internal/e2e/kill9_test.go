@@ -40,6 +40,7 @@ func kill9(t *testing.T, s *devServer, rounds int) {
 	viewer := func(toEnd bool) *process {
 		return startWorker(t, job{Kind: "view", Name: "viewer", Log: s.url(), View: view, ToEnd: toEnd})
 	}
+	viewer(true).wait(t) // the tables are there: a process killed while it makes them holds their lock for a while
 	v := viewer(false)
 	for round := range rounds {
 		w := workers[round%appenders]

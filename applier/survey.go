@@ -142,17 +142,21 @@ func (v *survey[Tx, S]) flush(ctx context.Context) error {
 			return err
 		}
 	}
+	failed := newQuarantine()
 	for i := range v.free {
-		if err := v.one(ctx, i); err != nil {
+		if err := v.one(ctx, i, failed); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// one applies a letter, unless it has to wait for one that just failed.
-func (v *survey[Tx, S]) one(ctx context.Context, i int) error {
-	if v.quarantine.blocks(v.keys[i]) {
+// one applies a letter, unless it has to wait for one of those before it that have
+// failed by now. What else stays does not count: it was asked about when the letter
+// was taken, and what came later has to wait for the letter.
+func (v *survey[Tx, S]) one(ctx context.Context, i int, failed *quarantine) error {
+	if failed.blocks(v.keys[i]) {
+		failed.add(v.keys[i])
 		v.stays(&v.free[i], v.keys[i])
 		return nil
 	}
@@ -163,6 +167,7 @@ func (v *survey[Tx, S]) one(ctx context.Context, i int) error {
 	if err == nil || !v.wrong(err) {
 		return err
 	}
+	failed.add(v.keys[i])
 	return v.failed(ctx, i, err)
 }
 

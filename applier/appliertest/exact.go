@@ -97,7 +97,8 @@ func (s *suite[Tx, S]) fenced() {
 	s.eventually("the one that was stopped stands by", func() bool { return a.Status()[0].State == applier.StateStandingBy })
 	end = s.post(0, 10)
 	a.wait(0, end)
-	require.Equal(s, uint64(20), b.Status()[0].Applied)
+	// A lease may pass on to the other at any time; what each applied was applied once.
+	require.Equal(s, uint64(30), a.Status()[0].Applied+b.Status()[0].Applied)
 	s.exact()
 }
 

@@ -44,9 +44,9 @@ func (s *sequencer) open(ctx context.Context) error {
 	p.stalled.Store(false)
 	s.resolve()
 	p.o.Tail.Open(session.High())
-	p.session.Store(&sessionRef{session})
 	p.closed.Store(nil)
 	p.takeIn()
+	p.session.Store(&sessionRef{session}) // from here on it is ready: what comes has to be taken by then
 	p.counters.opens.Add(1)
 	p.o.Logger.Info("partition open", "partition", p.o.Partition, "session", session.ID(), "high_water_mark", session.High(),
 		"lock_floor", s.locks.Floor(), "request_floor", s.window.Floor(), "took", time.Since(start))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -37,15 +38,33 @@ type PartitionState = session.PartitionState
 // Member is a replica of the session that opened last.
 type Member = session.Member
 
-// Create founds a cluster: the state of every partition with the given
-// target, and last the cluster itself, so that a crash in between leaves no
-// cluster and Create can be called again. [ErrVersion] if there is one already.
-// If FormatVersion is 0 it is set to the current one.
+// Founding is what a cluster begins with.
+type Founding struct {
+	Cluster     Cluster
+	Storages    []Storage
+	Replication Replication // zero: not stored
+	Targets     [][]string  // storages of each partition, by its number
+}
+
+// Create founds a cluster whose partitions all have the same target; see [Found].
 func Create(ctx context.Context, s Store, c Cluster, target []string) error {
+	f := Founding{Cluster: c}
+	if c.Partitions <= PartitionsMax {
+		f.Targets = slices.Repeat([][]string{target}, max(c.Partitions, 0))
+	}
+	return Found(ctx, s, f)
+}
+
+// Found founds a cluster: its storages, the state of every partition, and last
+// the cluster itself, so that a crash in between leaves no cluster and Found can
+// be called again. [ErrVersion] if there is one already. If FormatVersion is 0 it
+// is set to the current one.
+func Found(ctx context.Context, s Store, f Founding) error {
+	c := f.Cluster
 	if c.FormatVersion == 0 {
 		c.FormatVersion = FormatVersion
 	}
-	if err := c.validate(); err != nil {
+	if err := f.validate(); err != nil {
 		return fmt.Errorf("create cluster: %w", err)
 	}
 	if _, err := LoadCluster(ctx, s); !errors.Is(err, ErrNotFound) {
@@ -54,9 +73,12 @@ func Create(ctx context.Context, s Store, c Cluster, target []string) error {
 		}
 		return fmt.Errorf("create cluster %q: %w", c.Name, err)
 	}
+	if err := f.saveStorages(ctx, s); err != nil {
+		return fmt.Errorf("create cluster %q: %w", c.Name, err)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(createInFlightMax)
-	for p := range c.Partitions {
+	for p, target := range f.Targets {
 		g.Go(func() error { return createPartition(gctx, s, txn.Partition(p), target) })
 	}
 	if err := g.Wait(); err != nil {
@@ -71,6 +93,54 @@ func Create(ctx context.Context, s Store, c Cluster, target []string) error {
 // createInFlightMax bounds how many partitions Create writes at a time; a store
 // that groups changes makes few writes of them.
 const createInFlightMax = 256
+
+func (f Founding) validate() error {
+	errs := []error{f.Cluster.validate()}
+	if len(f.Targets) != f.Cluster.Partitions {
+		errs = append(errs, fmt.Errorf("%d targets for %d partitions", len(f.Targets), f.Cluster.Partitions))
+	}
+	for _, storage := range f.Storages {
+		_, err := storage.withDefaults()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// saveStorages makes the storages what the founding says, also those that an
+// interrupted one has left.
+func (f Founding) saveStorages(ctx context.Context, s Store) error {
+	left, err := s.List(ctx, StoragesKey)
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
+		_, version, err := s.Get(ctx, StorageKey(name))
+		if err == nil && !slices.ContainsFunc(f.Storages, func(storage Storage) bool { return storage.Name == name }) {
+			err = DeleteStorage(ctx, s, name, version)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, storage := range f.Storages {
+		_, version, err := LoadStorage(ctx, s, storage.Name)
+		if err == nil || errors.Is(err, ErrNotFound) {
+			_, err = SaveStorage(ctx, s, storage, version)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if f.Replication == (Replication{}) {
+		return nil
+	}
+	_, version, err := LoadReplication(ctx, s)
+	if err != nil {
+		return err
+	}
+	_, err = SaveReplication(ctx, s, f.Replication, version)
+	return err
+}
 
 func (c Cluster) validate() error {
 	var errs []error

@@ -13,9 +13,15 @@ var ErrKey = errors.New("metadata key is malformed")
 
 // Keys of what a cluster remembers.
 const (
-	clusterKey    = "cluster"
-	partitionsKey = "partitions"
+	clusterKey     = "cluster"
+	partitionsKey  = "partitions"
+	replicationKey = "replication"
+	// StoragesKey is the key below which the storages stand, one each.
+	StoragesKey = "storages"
 )
+
+// StorageKey returns the key under which a storage stands.
+func StorageKey(name string) string { return StoragesKey + "/" + name }
 
 // PartitionKey returns the key under which a partition's state stands.
 func PartitionKey(p txn.Partition) string { return partitionsKey + "/" + p.String() }

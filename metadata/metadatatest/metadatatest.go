@@ -49,6 +49,7 @@ func Run(t *testing.T, begin func(t *testing.T) Tree) {
 		{"Closed", closed},
 		{"Durable", durable},
 		{"Cluster", cluster},
+		{"Storages", storages},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.test(t, begin(t)) })
@@ -362,5 +363,41 @@ func cluster(t *testing.T, tree Tree) {
 	require.NoError(t, err)
 	require.Equal(t, m, got63)
 	_, _, err = metadata.LoadPartition(ctx, s, 64)
+	require.ErrorIs(t, err, metadata.ErrNotFound)
+}
+
+// storages: the registry of storages, and the watch on it.
+func storages(t *testing.T, tree Tree) {
+	ctx, s := t.Context(), session(t, tree)
+	all, err := metadata.ListStorages(ctx, s)
+	require.NoError(t, err)
+	require.Empty(t, all)
+	signals, err := s.Watch(ctx, metadata.StoragesKey)
+	require.NoError(t, err)
+	for _, name := range []string{"s2", "s1"} {
+		_, err = metadata.SaveStorage(ctx, s, metadata.Storage{Name: name, Address: name + ":7272", Group: "rack-" + name}, metadata.Absent)
+		require.NoError(t, err)
+	}
+	until(t, signals, "two storages", func() bool {
+		all, err = metadata.ListStorages(ctx, s)
+		return err == nil && len(all) == 2
+	})
+	require.Equal(t, []metadata.Storage{
+		{Name: "s1", Address: "s1:7272", Group: "rack-s1", State: metadata.InService},
+		{Name: "s2", Address: "s2:7272", Group: "rack-s2", State: metadata.InService},
+	}, all)
+	s1, version, err := metadata.LoadStorage(ctx, s, "s1")
+	require.NoError(t, err)
+	s1.State = metadata.Draining
+	_, err = metadata.SaveStorage(ctx, s, s1, version)
+	require.NoError(t, err)
+	_, err = metadata.SaveStorage(ctx, s, s1, version)
+	require.ErrorIs(t, err, metadata.ErrVersion)
+	require.ErrorIs(t, metadata.DeleteStorage(ctx, s, "s1", version), metadata.ErrVersion)
+	s1, version, err = metadata.LoadStorage(ctx, s, "s1")
+	require.NoError(t, err)
+	require.Equal(t, metadata.Draining, s1.State)
+	require.NoError(t, metadata.DeleteStorage(ctx, s, "s1", version))
+	_, _, err = metadata.LoadStorage(ctx, s, "s1")
 	require.ErrorIs(t, err, metadata.ErrNotFound)
 }

@@ -165,6 +165,13 @@ func TestValidHistoriesPass(t *testing.T) {
 	})
 }
 
+// TestManyCallers: what is refused while many others are does not make the
+// search longer, whatever the order in which they returned.
+func TestManyCallers(t *testing.T) {
+	h := valid(1, 60, 20_000)
+	require.NoError(t, history.CheckLinear(h, partition, 2_000, time.Minute))
+}
+
 func TestValidHistoriesHaveEveryOutcome(t *testing.T) {
 	count := make(map[history.Outcome]int)
 	for _, o := range valid(1, 6, 2000).Ops {

@@ -74,7 +74,7 @@ func kill9(t *testing.T, s *devServer, rounds int) {
 		require.Len(t, h.Logs[p], int(mark)+1)
 	}
 	for p := range partitions {
-		require.NoError(t, history.CheckLinear(h, waltz.Partition(p), 1000, patience()))
+		require.NoError(t, history.CheckLinear(h, waltz.Partition(p), 2000, patience()))
 	}
 }
 

@@ -50,6 +50,6 @@ func brokenConnections(t *testing.T, s *devServer, count int) {
 	require.Positive(t, cuts)
 	require.NoError(t, h.Check())
 	for p := range h.Logs {
-		require.NoError(t, history.CheckLinear(h, p, 1000, patience()))
+		require.NoError(t, history.CheckLinear(h, p, 2000, patience()))
 	}
 }

@@ -56,7 +56,7 @@ func transfers(t *testing.T, s *devServer, count int, kill bool) {
 	require.NoError(t, h.Check())
 	for p, log := range h.Logs {
 		requireOneEach(t, log)
-		require.NoError(t, history.CheckLinear(h, p, 1000, patience()))
+		require.NoError(t, history.CheckLinear(h, p, 2000, patience()))
 	}
 	requireExact(t, views[0], h.Logs)
 	requireExact(t, views[2], h.Logs)

@@ -21,11 +21,21 @@ import (
 // [ErrWithoutData], [ErrFull], [ErrNoReplica], [ErrClosed], [ErrFailed]; done gets
 // the last two.
 func (s *Storage) Append(ctx context.Context, m session.Append, done func(session.Appended, error)) error {
+	return s.append(m, done, func(p txn.Partition) (*replica, error) { return s.admit(ctx, p) })
+}
+
+// TryAppend is Append that does not wait while too much is queued: it returns
+// [session.ErrBusy], and nothing has changed.
+func (s *Storage) TryAppend(m session.Append, done func(session.Appended, error)) error {
+	return s.append(m, done, s.tryAdmit)
+}
+
+func (s *Storage) append(m session.Append, done func(session.Appended, error), admit func(txn.Partition) (*replica, error)) error {
 	span, err := whole(m.Records)
 	if err != nil {
 		return fmt.Errorf("append to partition %d: %w", m.Partition, err)
 	}
-	r, err := s.admit(ctx, m.Partition)
+	r, err := admit(m.Partition)
 	if err != nil {
 		return fmt.Errorf("append to partition %d: %w", m.Partition, err)
 	}
@@ -66,19 +76,15 @@ func whole(f record.Frame) (record.Span, error) {
 func (s *Storage) admit(ctx context.Context, p txn.Partition) (*replica, error) {
 	s.mu.Lock()
 	for {
-		if err := s.usableLocked(); err != nil {
+		r, room, err := s.admitLocked(p)
+		if err != nil {
 			s.mu.Unlock()
 			return nil, err
 		}
-		if s.mu.queue.bytes() < s.o.QueueBytes && s.mu.backlog < s.o.BacklogBytes {
-			break
-		}
-		if err := s.mu.full.segments; err != nil && s.mu.backlog >= s.o.BacklogBytes {
-			s.mu.Unlock()
-			return nil, &FullError{Err: err}
+		if room == nil {
+			return r, nil
 		}
 		s.mu.waiting++
-		room := s.mu.room
 		s.mu.Unlock()
 		select {
 		case <-room:
@@ -87,13 +93,37 @@ func (s *Storage) admit(ctx context.Context, p txn.Partition) (*replica, error) 
 		}
 		s.mu.Lock()
 	}
-	r, err := s.replicaLocked(p)
-	if err == nil && r.Closed != nil {
-		err = r.Closed
+}
+
+// tryAdmit is admit that returns [session.ErrBusy] rather than wait.
+func (s *Storage) tryAdmit(p txn.Partition) (*replica, error) {
+	s.mu.Lock()
+	r, room, err := s.admitLocked(p)
+	if err == nil && room != nil {
+		err = session.ErrBusy
 	}
 	if err != nil {
 		s.mu.Unlock()
 		return nil, err
 	}
 	return r, nil
+}
+
+// admitLocked returns a partition's replica if it takes messages now, or what is
+// closed when there may be room.
+func (s *Storage) admitLocked(p txn.Partition) (r *replica, room <-chan struct{}, err error) {
+	if err := s.usableLocked(); err != nil {
+		return nil, nil, err
+	}
+	if s.mu.queue.bytes() >= s.o.QueueBytes || s.mu.backlog >= s.o.BacklogBytes {
+		if err := s.mu.full.segments; err != nil && s.mu.backlog >= s.o.BacklogBytes {
+			return nil, nil, &FullError{Err: err}
+		}
+		return nil, s.mu.room, nil
+	}
+	r, err = s.replicaLocked(p)
+	if err == nil && r.Closed != nil {
+		err = r.Closed
+	}
+	return r, nil, err
 }

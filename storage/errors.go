@@ -55,3 +55,19 @@ func (e *FullError) Error() string {
 
 // Unwrap makes errors.Is find ErrFull and the cause.
 func (e *FullError) Unwrap() []error { return []error{ErrFull, e.Err} }
+
+// When a replica is repaired, reset or removed.
+var (
+	// ErrOutOfService: SetAvailable took the replica out of service.
+	ErrOutOfService = errors.New("replica is out of service")
+	// ErrNeedsReset: its journal is damaged, so that a promise may be lost. It can't
+	// be repaired, only reset.
+	ErrNeedsReset = errors.New("replica's journal is damaged: reset it, and it is filled again from the others")
+	// ErrNotCommitted: the records are not known to be committed, so another replica
+	// may rightly have others. Nothing was changed; try again when more is committed.
+	ErrNotCommitted = errors.New("damaged records are not known to be committed")
+	// ErrOtherRecords: what the source has are not the records that were here.
+	ErrOtherRecords = errors.New("source has other records")
+	// ErrOtherIncarnation: the replica is not the one that the caller means any more.
+	ErrOtherIncarnation = errors.New("replica has another incarnation")
+)

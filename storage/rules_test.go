@@ -44,6 +44,10 @@ func TestRefusals(t *testing.T) {
 			a.PrevID++
 			a.Records = record.Append(nil, &record.Record{ID: a.PrevID + 1, Stamp: 5}, nil)
 		}), session.Mismatch},
+		{"confirm of a lower session", func() error { return s.Confirm(ctx, session.Confirm{Session: 4, Replica: m.self}) }, session.Fenced},
+		{"confirm to another start", func() error {
+			return s.Confirm(ctx, session.Confirm{Session: 5, Replica: session.Replica{Incarnation: m.self.Incarnation}})
+		}, session.Replaced},
 		{"truncate after install", func() error {
 			return s.Truncate(ctx, session.Truncate{Session: 5, Replica: m.self, Last: 3})
 		}, session.AlreadyInstalled},

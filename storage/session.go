@@ -133,6 +133,24 @@ func (s *Storage) Install(ctx context.Context, m session.Install) error {
 	return s.finishLocked(ctx, r, write, err, journal.Entry{Kind: journal.Install, Partition: m.Partition, Session: m.Session})
 }
 
+// Confirm returns nil if the replica has installed the session and promised no
+// higher one, not even one that is on its way to the disk. It waits for nothing.
+func (s *Storage) Confirm(_ context.Context, m session.Confirm) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.err != nil {
+		return s.mu.err
+	}
+	r, err := s.replicaLocked(m.Partition)
+	if err == nil && r.Closed != nil {
+		err = r.Closed
+	}
+	if err != nil {
+		return fmt.Errorf("confirm session %d of partition %d: %w", m.Session, m.Partition, err)
+	}
+	return r.Next.CheckConfirm(m)
+}
+
 // finishLocked queues a message's entry, unlocks, and waits until it is durable.
 // A repeat writes nothing, and is answered when what it repeats is durable.
 func (s *Storage) finishLocked(ctx context.Context, r *replica, write bool, refused error, e journal.Entry) error {

@@ -37,6 +37,11 @@ var (
 // which is why it is no [Reason].
 var ErrFull = errors.New("disk is full")
 
+// ErrBusy is the answer to a message for which there is no room now in what a
+// storage, or the way to it, may hold in memory. Nothing was changed; the same one
+// may be sent again in a moment.
+var ErrBusy = errors.New("too much waits for the storage")
+
 // ClaimAnew reports whether an ended attempt should be made again with a new
 // session number by a server that still owns the partition.
 func ClaimAnew(err error) bool { return errors.Is(err, ErrChanged) || errors.Is(err, ErrSourceLost) }

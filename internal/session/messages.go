@@ -71,6 +71,16 @@ type Install struct {
 	Last      txn.ID
 }
 
+// Confirm asks a replica that has installed Session whether it has promised a
+// higher one since. If a majority of members says no, no other session can have
+// opened before they were asked, so what the asking one knows as committed is all
+// that was: a read index (Ongaro and Ousterhout 2014, §8). Nothing is written.
+type Confirm struct {
+	Partition txn.Partition
+	Session   txn.SessionID
+	Replica   Replica
+}
+
 // Append brings new records of an installed session. It is accepted only if
 // the replica's promised and installed are both Session and its last record is
 // (PrevID, PrevStamp).

@@ -121,6 +121,19 @@ func (s *ReplicaState) CheckInstall(m Install) (write bool, err error) {
 // ApplyInstall records that the session's start is installed.
 func (s *ReplicaState) ApplyInstall(session txn.SessionID) { s.Installed = max(s.Installed, session) }
 
+// CheckConfirm says whether the session that the replica has installed is the
+// highest that it has promised. A replica that has not installed it is no member
+// whose word counts.
+func (s *ReplicaState) CheckConfirm(m Confirm) error {
+	if err := s.bound("confirm", m.Partition, m.Session, m.Replica); err != nil {
+		return err
+	}
+	if s.Installed != m.Session {
+		return s.refuse("confirm", m.Session, NotInstalled, "")
+	}
+	return nil
+}
+
 // CheckAppend says whether new records of an installed session may be added.
 // span is m.Records.Check's. A message of which everything is held already is a
 // repeat; one of which only a part is held does not happen and is refused.

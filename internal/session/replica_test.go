@@ -178,6 +178,31 @@ func TestAppend(t *testing.T) {
 	}
 }
 
+func TestConfirm(t *testing.T) {
+	promised := func(s *session.ReplicaState) { s.ApplyPromise(6) }
+	for _, test := range []struct {
+		name   string
+		m      session.Confirm
+		before func(*session.ReplicaState)
+		why    session.Reason
+	}{
+		{"the installed session", session.Confirm{Session: 5, Replica: self}, nil, 0},
+		{"after a higher one was promised", session.Confirm{Session: 5, Replica: self}, promised, session.Fenced},
+		{"before it is installed", session.Confirm{Session: 6, Replica: self}, promised, session.NotInstalled},
+		{"a session that was not promised", session.Confirm{Session: 6, Replica: self}, nil, session.NotPromised},
+		{"from before a restart", session.Confirm{Session: 5, Replica: session.Replica{Incarnation: 7, Start: 2}}, nil, session.Replaced},
+		{"another partition", session.Confirm{Partition: 1, Session: 5, Replica: self}, nil, session.Malformed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := replicaAt(t)
+			if test.before != nil {
+				test.before(s)
+			}
+			checkRefusal(t, test.why, s.CheckConfirm(test.m))
+		})
+	}
+}
+
 func TestFencedAppendIsRefusedForGood(t *testing.T) {
 	s := replicaAt(t)
 	s.ApplyPromise(6)

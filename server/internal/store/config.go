@@ -31,6 +31,9 @@ type Replica interface {
 	// [session.ErrFull] says that nothing was changed and that the same message may
 	// come again later; any other error fails the replica.
 	Append(ctx context.Context, m session.Append, done func(session.Appended, error)) error
+	// Confirm returns nil if the replica has installed the session and promised no
+	// higher one when it was asked. It writes nothing and waits for no disk.
+	Confirm(ctx context.Context, m session.Confirm) error
 	// Read returns whole records from first on, at most to last, at least one and
 	// as many more as fit into bytesMax.
 	Read(ctx context.Context, p txn.Partition, first, last txn.ID, bytesMax int) (record.Frame, error)
@@ -45,6 +48,12 @@ type Fuller interface {
 	// Full returns a [session.ErrFull] while appends that were taken wait for room,
 	// else nil.
 	Full() error
+}
+
+// Trier is what a Replica is besides if its Append may wait for room.
+type Trier interface {
+	// TryAppend is Append that returns [session.ErrBusy] rather than wait.
+	TryAppend(m session.Append, done func(session.Appended, error)) error
 }
 
 // Events are the calls that a session makes.

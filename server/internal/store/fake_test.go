@@ -25,6 +25,8 @@ type storage struct {
 	fullAt  int   // appends are refused when the log has that many records; 0: never
 	refused int   // so many times
 	stuck   error // what Full says
+
+	confirms int // so many were asked for
 }
 
 var (
@@ -121,6 +123,16 @@ func (s *storage) Install(_ context.Context, m session.Install) (err error) {
 			if _, err = s.state.CheckInstall(m); err == nil {
 				s.state.ApplyInstall(m.Session)
 			}
+		}
+	})
+	return err
+}
+
+func (s *storage) Confirm(_ context.Context, m session.Confirm) (err error) {
+	s.set(func() {
+		if err = s.down; err == nil {
+			err = s.state.CheckConfirm(m)
+			s.confirms++
 		}
 	})
 	return err

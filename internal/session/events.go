@@ -44,6 +44,9 @@ type (
 	}
 	// Retry says that a storage that failed should be tried anew.
 	Retry struct{ Storage string }
+	// Touched says that somebody may have changed M: the target, say, or, by
+	// claiming a session, everything. It may come too often.
+	Touched struct{}
 )
 
 func (Loaded) isEvent()     {}
@@ -55,6 +58,7 @@ func (Copied) isEvent()     {}
 func (Installed) isEvent()  {}
 func (Failed) isEvent()     {}
 func (Retry) isEvent()      {}
+func (Touched) isEvent()    {}
 
 // Output is what a [Leader] wants done. The outputs of one step are carried out
 // in their order, and those of an earlier step first.
@@ -109,6 +113,10 @@ type (
 		Storage string
 		Err     error
 	}
+	// Switchable says that every newcomer of Target has been copied to, up to a few
+	// messages, and that a majority of it can take part: a session that is opened
+	// on it now (Keep) is open soon. This one goes on until then.
+	Switchable struct{ Target []string }
 	// Ended says that the session is over; nothing follows. What was appended and
 	// not committed is unanswered, not failed.
 	Ended struct{ Err error }
@@ -123,4 +131,5 @@ func (SendInstall) isOutput()  {}
 func (Opened) isOutput()       {}
 func (Ready) isOutput()        {}
 func (Unfit) isOutput()        {}
+func (Switchable) isOutput()   {}
 func (Ended) isOutput()        {}

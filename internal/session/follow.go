@@ -18,6 +18,7 @@ type replica struct {
 	goal    txn.ID  // where it will be when it is installed
 	floor   txn.ID  // it must hold this before it counts (rule 4)
 	inNext  bool    // the unanswered ChangeM records it
+	near    bool    // a newcomer: its last copy brought it to the committed end
 	again   bool    // it failed before it was opened this time
 }
 
@@ -31,6 +32,7 @@ const (
 	promised             // waits for the choice, or is no target
 	truncating
 	copying
+	learned // a newcomer that was copied to; waits for the others
 	installingReplica
 	taking  // takes appends, but does not count yet
 	counted // M records that it installed the session
@@ -61,7 +63,7 @@ func (l *Leader) openReplica(r *replica) {
 }
 
 func (l *Leader) retry(storage string) {
-	if r := l.replica(storage); r != nil && r.step <= unfit {
+	if r := l.replica(storage); r != nil && r.step <= unfit && l.wanted(storage) {
 		l.openReplica(r)
 		r.again = true
 	}
@@ -77,7 +79,7 @@ func (l *Leader) failed(e Failed) {
 		l.end(fmt.Errorf("%w: %w", ErrFenced, e.Err))
 		return
 	}
-	r.step = away
+	r.step, r.near = away, false
 	if l.source == r && l.phase < open {
 		l.end(fmt.Errorf("%w: storage %s: %w", ErrSourceLost, r.storage, e.Err))
 	}
@@ -181,13 +183,13 @@ func (l *Leader) giveUpIfAllAnswered() {
 			return
 		case r.step == unfit || (l.phase == choosing && !l.votes(r)):
 			wiped = append(wiped, r.storage)
-		case l.phase == installing && slices.Contains(l.m.Target, r.storage):
+		case l.phase == installing && slices.Contains(l.targets(), r.storage):
 			able++
 		}
 	}
 	if l.phase == choosing {
 		l.end(fmt.Errorf("%w: %w: %v", ErrNoMajority, ErrWiped, wiped))
-	} else if !quorum.Reached(able, len(l.m.Target)) {
+	} else if !quorum.Reached(able, len(l.targets())) {
 		l.end(fmt.Errorf("%w: %w: %v", ErrNoMajority, ErrForeignData, wiped))
 	}
 }
@@ -196,14 +198,19 @@ func (l *Leader) giveUpIfAllAnswered() {
 // where it agrees with the log (step 4). One that installed this session before
 // it restarted keeps what it has, and catches up by appends.
 func (l *Leader) bringIn(r *replica) {
-	if r.step != promised || !slices.Contains(l.targets(), r.storage) {
+	switch {
+	case r.step != promised:
 		return
-	}
-	if r.promise.Installed == l.session {
+	case l.newcomer(r.storage):
+		r.goal = l.committed
+	case !slices.Contains(l.targets(), r.storage):
+		return
+	case r.promise.Installed == l.session:
 		l.install(r)
 		return
+	default:
+		r.goal = max(l.high, r.floor)
 	}
-	r.goal = max(l.high, r.floor)
 	agreed := Agreement(l.logMap, r.goal, r.promise.Map, r.promise.Last)
 	if agreed < r.promise.Last {
 		r.step, r.last = truncating, agreed
@@ -213,18 +220,6 @@ func (l *Leader) bringIn(r *replica) {
 		return
 	}
 	l.copyTo(r)
-}
-
-// targets returns who should be members of this session.
-func (l *Leader) targets() []string {
-	if l.phase < open {
-		return l.m.Target
-	}
-	var names []string
-	for _, m := range l.m.Members {
-		names = append(names, m.Storage)
-	}
-	return names
 }
 
 func (l *Leader) truncated(e Truncated) {
@@ -239,12 +234,25 @@ func (l *Leader) copied(e Copied) {
 		return
 	}
 	r.last = e.Last
+	if l.newcomer(r.storage) {
+		l.learn(r)
+		return
+	}
 	l.copyTo(r)
 }
 
-// copyTo copies what a replica is missing, or installs it if that is nothing.
+// copyTo copies what a replica is missing. If that is nothing it installs it, or
+// takes note of it if it is no member.
 func (l *Leader) copyTo(r *replica) {
+	if !l.wanted(r.storage) {
+		r.step, r.near = away, false // the target was changed meanwhile
+		return
+	}
 	if r.last >= r.goal {
+		if l.newcomer(r.storage) {
+			l.learn(r)
+			return
+		}
 		l.install(r)
 		return
 	}
@@ -314,12 +322,12 @@ func (l *Leader) record() {
 			have++
 		}
 	}
-	if !quorum.Reached(have, len(l.m.Target)) {
+	if !quorum.Reached(have, len(l.targets())) {
 		return
 	}
 	next := l.m.Clone()
 	next.Opened, next.Members = l.session, nil
-	for _, storage := range l.m.Target {
+	for _, storage := range l.targets() {
 		next.Members = append(next.Members, l.asRecorded(l.asAnswered(storage)))
 	}
 	l.phase = recording
@@ -373,6 +381,7 @@ func (l *Leader) opened() {
 	}
 	l.count()
 	l.recordReturned()
+	l.followTarget()
 }
 
 // count lets those count that the M just written records. A replica that failed

@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/waltz-log/waltz/internal/quorum"
 	"github.com/waltz-log/waltz/internal/txn"
@@ -28,8 +29,13 @@ type Leader struct {
 	m        PartitionState // as last read or written
 	session  txn.SessionID
 	replicas []*replica
-	changing bool           // a ChangeM is unanswered
-	next     PartitionState // what it would make of M
+	keep     bool           // see Keep
+	prepared []string       // the target that Keep named
+	changing bool           // a ChangeM or LoadM is unanswered
+	reading  bool           // it is a LoadM
+	touched  bool           // M may have changed since it was sent
+	offered  bool           // Switchable was emitted for this target
+	next     PartitionState // what ChangeM would make of M
 	source   *replica       // whose log was chosen; nil: a new partition, or not yet
 	high     txn.ID         // h, the end of the chosen log
 	logMap   Map            // of the chosen log, and of what was appended since
@@ -58,6 +64,12 @@ func NewLeader(p txn.Partition, generation int64) (*Leader, []Output) {
 	l := &Leader{partition: p, generation: generation, high: txn.None, last: txn.None, committed: txn.None}
 	return l, []Output{LoadM{}}
 }
+
+// Keep makes the session open on the members that M has, unless M's target is
+// the prepared set, of which another session said Switchable. Newcomers are then
+// copied to beside the appends, instead of before them. Without Keep a session
+// opens on whatever target M has. To be called before the first Step.
+func (l *Leader) Keep(prepared []string) { l.keep, l.prepared = true, slices.Clone(prepared) }
 
 // Session returns the number that was claimed.
 func (l *Leader) Session() txn.SessionID { return l.session }
@@ -97,6 +109,8 @@ func (l *Leader) Step(e Event) []Output {
 		l.failed(e)
 	case Retry:
 		l.retry(e.Storage)
+	case Touched:
+		l.lookAgain()
 	}
 	return l.out
 }
@@ -122,11 +136,11 @@ func (l *Leader) loaded(m PartitionState) {
 	case l.phase == open && m.Session != l.session:
 		l.end(fmt.Errorf("%w: session %d was claimed", ErrFenced, m.Session))
 	case l.phase == open:
-		l.m, l.changing = m, false // the operator's change, of the target say
+		l.m, l.offered = m, false // the operator's change, of the target say
 		for _, r := range l.replicas {
 			r.inNext = false
 		}
-		l.recordReturned()
+		l.settled()
 	}
 }
 
@@ -147,7 +161,7 @@ func (l *Leader) change(next PartitionState) {
 }
 
 func (l *Leader) changed() {
-	if !l.changing {
+	if !l.changing || l.reading {
 		return
 	}
 	l.changing, l.m = false, l.next
@@ -158,15 +172,44 @@ func (l *Leader) changed() {
 		l.opened()
 	case open:
 		l.count()
-		l.recordReturned()
+		l.settled()
 	}
+}
+
+// settled goes on after an answer about M. At most one question is open.
+func (l *Leader) settled() {
+	l.changing, l.reading = false, false
+	if l.touched {
+		l.touched = false
+		l.read()
+		return
+	}
+	l.recordReturned()
+	l.followTarget()
+}
+
+// lookAgain reads M, which somebody else may have changed. While the session is
+// being opened the next compare-and-set finds that out (rule 1).
+func (l *Leader) lookAgain() {
+	switch {
+	case l.phase != open:
+	case l.changing:
+		l.touched = true
+	default:
+		l.read()
+	}
+}
+
+func (l *Leader) read() {
+	l.changing, l.reading = true, true
+	l.emit(LoadM{})
 }
 
 // notChanged gives up the attempt: somebody else changed M, or we did and can't
 // know (steps 1 and 5). An open session is not ended by the operator's changes.
 func (l *Leader) notChanged() {
 	if l.phase == open {
-		l.emit(LoadM{})
+		l.read()
 		return
 	}
 	l.end(ErrChanged)
@@ -235,17 +278,15 @@ func (l *Leader) Alive() bool {
 	if l.phase < choosing {
 		return true
 	}
-	var members []string
-	for _, m := range l.m.Members {
-		members = append(members, m.Storage)
-	}
+	members := l.memberNames()
 	membersAlive := quorum.Reached(l.alive(members), len(members))
 	if l.phase >= open {
 		return membersAlive
 	}
 	// Once the log is chosen the old members have done their part.
 	chosen := l.phase > choosing || len(members) == 0
-	return quorum.Reached(l.alive(l.m.Target), len(l.m.Target)) && (chosen || membersAlive)
+	targets := l.targets()
+	return quorum.Reached(l.alive(targets), len(targets)) && (chosen || membersAlive)
 }
 
 // Majority reports whether a majority of the members of an open session fulfils

@@ -57,8 +57,10 @@ func (c *chaos) act() {
 		c.open()
 	case n < 992:
 		c.wipe()
-	default:
+	case n < 996:
 		c.target()
+	default:
+		c.step(c.rival(), session.Touched{})
 	}
 }
 
@@ -73,7 +75,8 @@ type chaos struct {
 	servers   []*rival
 	committed []txn.SessionID // stamp of every committed record, as any server was told
 	highest   map[int][3]txn.SessionID
-	wiped     int // how many replicas were wiped so far; gives new incarnations
+	prepared  []string // the target that a session last was near to
+	wiped     int      // how many replicas were wiped so far; gives new incarnations
 }
 
 // rival is a server and its messages under way: each is a function that lets it
@@ -129,6 +132,9 @@ func (c *chaos) open() {
 	c.servers = append(c.servers, r)
 	var out []session.Output
 	r.leader, out = session.NewLeader(0, 0)
+	if c.rnd.IntN(2) == 0 {
+		r.leader.Keep(c.prepared)
+	}
 	c.do(r, out)
 }
 
@@ -153,6 +159,8 @@ func (c *chaos) do(r *rival, out []session.Output) {
 				c.sendAppend(r, o.Storage, o.Last+1, r.last)
 			}
 		case session.Unfit:
+		case session.Switchable:
+			c.prepared = o.Target
 		case session.Ended:
 			r.ended = true
 		case session.ChangeM:
@@ -416,6 +424,9 @@ func (c *chaos) holdsCommitted(d *disk) bool { return d.Last >= txn.ID(len(c.com
 func (c *chaos) target() {
 	c.m.Target = c.drawTarget()
 	c.version++
+	if c.rnd.IntN(2) == 0 {
+		c.step(c.rival(), session.Touched{})
+	}
 }
 
 // check is P2 (what two replicas know to be committed is equal), and P4

@@ -58,7 +58,7 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 	w.out.Reset()
 	commands := map[string]func(*datadriven.TestData){
 		"state": w.state, "open": w.open, "deliver": w.deliver, "show": w.show,
-		"restart": w.restart, "wipe": w.wipe, "append": w.append, "retry": w.retry, "target": w.target,
+		"restart": w.restart, "wipe": w.wipe, "append": w.append, "retry": w.retry, "target": w.target, "touch": w.touch,
 	}
 	command, ok := commands[d.Cmd]
 	if !ok {
@@ -197,6 +197,12 @@ func (w *world) target(d *datadriven.TestData) {
 	w.version++
 }
 
+// touch tells a server that M may have been changed.
+func (w *world) touch(d *datadriven.TestData) {
+	w.step(w.servers[d.CmdArgs[0].Key], session.Touched{})
+	w.deliver(d)
+}
+
 // open has a server begin a new session.
 func (w *world) open(d *datadriven.TestData) {
 	name := d.CmdArgs[0].Key
@@ -206,6 +212,9 @@ func (w *world) open(d *datadriven.TestData) {
 	d.MaybeScanArgs(w.t, "generation", &generation)
 	var out []session.Output
 	s.leader, out = session.NewLeader(0, generation)
+	if d.HasArg("keep") {
+		s.leader.Keep(values(d, "keep"))
+	}
 	s.pending = slices.Clone(out)
 	w.deliver(d)
 }
@@ -294,6 +303,8 @@ func (w *world) perform(s *server, o session.Output, d *datadriven.TestData) {
 		w.say("%s: %s takes appends behind %d", s.name, o.Storage, o.Last)
 	case session.Unfit:
 		w.say("%s: %s cannot take part: %v", s.name, o.Storage, o.Err)
+	case session.Switchable:
+		w.say("%s: a session could be opened on %v now", s.name, o.Target)
 	case session.Ended:
 		w.say("%s: session %d ended: %v", s.name, s.leader.Session(), o.Err)
 		s.pending = nil

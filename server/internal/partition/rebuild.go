@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/waltz-log/waltz/internal/locktable"
 	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/record"
+	"github.com/waltz-log/waltz/internal/requests"
 	"github.com/waltz-log/waltz/internal/txn"
-	"github.com/waltz-log/waltz/server/internal/locktable"
-	"github.com/waltz-log/waltz/server/internal/requests"
 )
 
 const rebuildChunkBytes = 1 << 20

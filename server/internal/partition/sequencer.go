@@ -5,12 +5,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/waltz-log/waltz/internal/locktable"
 	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/record"
+	"github.com/waltz-log/waltz/internal/requests"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/wire"
-	"github.com/waltz-log/waltz/server/internal/locktable"
-	"github.com/waltz-log/waltz/server/internal/requests"
 )
 
 // inFlightShare: at most about one in so many of the remembered transactions is

@@ -18,8 +18,8 @@ package locktable
 
 import (
 	"github.com/waltz-log/waltz/internal/mutant"
+	"github.com/waltz-log/waltz/internal/probe"
 	"github.com/waltz-log/waltz/internal/txn"
-	"github.com/waltz-log/waltz/server/internal/probe"
 )
 
 // Verdict is the outcome of Check.

@@ -13,8 +13,8 @@ package requests
 import (
 	"encoding/binary"
 
+	"github.com/waltz-log/waltz/internal/probe"
 	"github.com/waltz-log/waltz/internal/txn"
-	"github.com/waltz-log/waltz/server/internal/probe"
 )
 
 // Window is the request-ID window of one partition. Make it with New.

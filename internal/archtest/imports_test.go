@@ -35,7 +35,7 @@ var systemRooms = []string{"server/...", "storage/...", "metadata/...", "embedde
 var arrows = []arrow{
 	// Protocol cores.
 	{
-		from: []string{"internal/quorum", "internal/session", "internal/locktable", "internal/probe", "internal/requests", "server/internal/assign", "waltz/internal/monitor"},
+		from: []string{"internal/quorum", "internal/session", "internal/placement", "internal/locktable", "internal/probe", "internal/requests", "server/internal/assign", "waltz/internal/monitor"},
 		to:   slices.Concat(outside, []string{"waltz/...", "proto/...", "internal/wire", "internal/vfs", "internal/memnet"}),
 		why:  "a protocol core is pure: events in, outputs out, so that transcripts and simulation can drive it",
 	},

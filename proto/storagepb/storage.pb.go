@@ -34,23 +34,28 @@ const (
 type Reason int32
 
 const (
-	Reason_REASON_UNSPECIFIED    Reason = 0
-	Reason_REASON_REFUSED        Reason = 1  // by the rules of the store-session protocol
-	Reason_REASON_FULL           Reason = 2  // the disk is; nothing was changed, send it again later
-	Reason_REASON_DAMAGED        Reason = 3  // what was asked for can't be read
-	Reason_REASON_CORRUPT        Reason = 4  // the message's records are not what was sent
-	Reason_REASON_NO_REPLICA     Reason = 5  // of that partition
-	Reason_REASON_OUT_OF_RANGE   Reason = 6  // the replica does not hold the records (yet)
-	Reason_REASON_WITHOUT_DATA   Reason = 7  // records whose data was left out
-	Reason_REASON_FAILED         Reason = 8  // the storage has stopped for good
-	Reason_REASON_CLOSED         Reason = 9  // it is shutting down
-	Reason_REASON_OTHER_CLUSTER  Reason = 10 // it belongs to another cluster
-	Reason_REASON_OTHER_STORAGE  Reason = 11 // it is not the storage that the caller means
-	Reason_REASON_OTHER_PROTOCOL Reason = 12 // it does not know the caller's version
-	Reason_REASON_NO_CLUSTER     Reason = 13 // it belongs to no cluster yet
-	Reason_REASON_UNAVAILABLE    Reason = 14 // the replica was taken out of service
-	Reason_REASON_INVALID        Reason = 15 // malformed
-	Reason_REASON_UNIMPLEMENTED  Reason = 16 // not in this version
+	Reason_REASON_UNSPECIFIED       Reason = 0
+	Reason_REASON_REFUSED           Reason = 1  // by the rules of the store-session protocol
+	Reason_REASON_FULL              Reason = 2  // the disk is; nothing was changed, send it again later
+	Reason_REASON_DAMAGED           Reason = 3  // what was asked for can't be read
+	Reason_REASON_CORRUPT           Reason = 4  // the message's records are not what was sent
+	Reason_REASON_NO_REPLICA        Reason = 5  // of that partition
+	Reason_REASON_OUT_OF_RANGE      Reason = 6  // the replica does not hold the records (yet)
+	Reason_REASON_WITHOUT_DATA      Reason = 7  // records whose data was left out
+	Reason_REASON_FAILED            Reason = 8  // the storage has stopped for good
+	Reason_REASON_CLOSED            Reason = 9  // it is shutting down
+	Reason_REASON_OTHER_CLUSTER     Reason = 10 // it belongs to another cluster
+	Reason_REASON_OTHER_STORAGE     Reason = 11 // it is not the storage that the caller means
+	Reason_REASON_OTHER_PROTOCOL    Reason = 12 // it does not know the caller's version
+	Reason_REASON_NO_CLUSTER        Reason = 13 // it belongs to no cluster yet
+	Reason_REASON_OUT_OF_SERVICE    Reason = 14 // the replica was taken out of service
+	Reason_REASON_INVALID           Reason = 15 // malformed
+	Reason_REASON_UNIMPLEMENTED     Reason = 16 // not in this version
+	Reason_REASON_BUSY              Reason = 17 // too much waits; nothing was changed, send it again in a moment
+	Reason_REASON_NEEDS_RESET       Reason = 18 // a promise may be lost: it can't be repaired, only reset
+	Reason_REASON_NOT_COMMITTED     Reason = 19 // damaged records that are not known to be committed
+	Reason_REASON_OTHER_RECORDS     Reason = 20 // the source of a repair has other records
+	Reason_REASON_OTHER_INCARNATION Reason = 21 // the replica is not the one that the caller means
 )
 
 // Enum value maps for Reason.
@@ -70,28 +75,38 @@ var (
 		11: "REASON_OTHER_STORAGE",
 		12: "REASON_OTHER_PROTOCOL",
 		13: "REASON_NO_CLUSTER",
-		14: "REASON_UNAVAILABLE",
+		14: "REASON_OUT_OF_SERVICE",
 		15: "REASON_INVALID",
 		16: "REASON_UNIMPLEMENTED",
+		17: "REASON_BUSY",
+		18: "REASON_NEEDS_RESET",
+		19: "REASON_NOT_COMMITTED",
+		20: "REASON_OTHER_RECORDS",
+		21: "REASON_OTHER_INCARNATION",
 	}
 	Reason_value = map[string]int32{
-		"REASON_UNSPECIFIED":    0,
-		"REASON_REFUSED":        1,
-		"REASON_FULL":           2,
-		"REASON_DAMAGED":        3,
-		"REASON_CORRUPT":        4,
-		"REASON_NO_REPLICA":     5,
-		"REASON_OUT_OF_RANGE":   6,
-		"REASON_WITHOUT_DATA":   7,
-		"REASON_FAILED":         8,
-		"REASON_CLOSED":         9,
-		"REASON_OTHER_CLUSTER":  10,
-		"REASON_OTHER_STORAGE":  11,
-		"REASON_OTHER_PROTOCOL": 12,
-		"REASON_NO_CLUSTER":     13,
-		"REASON_UNAVAILABLE":    14,
-		"REASON_INVALID":        15,
-		"REASON_UNIMPLEMENTED":  16,
+		"REASON_UNSPECIFIED":       0,
+		"REASON_REFUSED":           1,
+		"REASON_FULL":              2,
+		"REASON_DAMAGED":           3,
+		"REASON_CORRUPT":           4,
+		"REASON_NO_REPLICA":        5,
+		"REASON_OUT_OF_RANGE":      6,
+		"REASON_WITHOUT_DATA":      7,
+		"REASON_FAILED":            8,
+		"REASON_CLOSED":            9,
+		"REASON_OTHER_CLUSTER":     10,
+		"REASON_OTHER_STORAGE":     11,
+		"REASON_OTHER_PROTOCOL":    12,
+		"REASON_NO_CLUSTER":        13,
+		"REASON_OUT_OF_SERVICE":    14,
+		"REASON_INVALID":           15,
+		"REASON_UNIMPLEMENTED":     16,
+		"REASON_BUSY":              17,
+		"REASON_NEEDS_RESET":       18,
+		"REASON_NOT_COMMITTED":     19,
+		"REASON_OTHER_RECORDS":     20,
+		"REASON_OTHER_INCARNATION": 21,
 	}
 )
 
@@ -120,6 +135,59 @@ func (x Reason) Number() protoreflect.EnumNumber {
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_storagepb_storage_proto_rawDescGZIP(), []int{0}
+}
+
+// Whether a replica takes messages.
+type ReplicaService int32
+
+const (
+	ReplicaService_REPLICA_SERVICE_IN_SERVICE     ReplicaService = 0
+	ReplicaService_REPLICA_SERVICE_OUT_OF_SERVICE ReplicaService = 1 // keeps its promises, takes nothing
+	ReplicaService_REPLICA_SERVICE_UNASSIGNED     ReplicaService = 2 // removed, its files are kept
+	ReplicaService_REPLICA_SERVICE_REMOVING       ReplicaService = 3 // removed, its files are being deleted
+)
+
+// Enum value maps for ReplicaService.
+var (
+	ReplicaService_name = map[int32]string{
+		0: "REPLICA_SERVICE_IN_SERVICE",
+		1: "REPLICA_SERVICE_OUT_OF_SERVICE",
+		2: "REPLICA_SERVICE_UNASSIGNED",
+		3: "REPLICA_SERVICE_REMOVING",
+	}
+	ReplicaService_value = map[string]int32{
+		"REPLICA_SERVICE_IN_SERVICE":     0,
+		"REPLICA_SERVICE_OUT_OF_SERVICE": 1,
+		"REPLICA_SERVICE_UNASSIGNED":     2,
+		"REPLICA_SERVICE_REMOVING":       3,
+	}
+)
+
+func (x ReplicaService) Enum() *ReplicaService {
+	p := new(ReplicaService)
+	*p = x
+	return p
+}
+
+func (x ReplicaService) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReplicaService) Descriptor() protoreflect.EnumDescriptor {
+	return file_storagepb_storage_proto_enumTypes[1].Descriptor()
+}
+
+func (ReplicaService) Type() protoreflect.EnumType {
+	return &file_storagepb_storage_proto_enumTypes[1]
+}
+
+func (x ReplicaService) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReplicaService.Descriptor instead.
+func (ReplicaService) EnumDescriptor() ([]byte, []int) {
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{1}
 }
 
 type DescribeRequest struct {
@@ -530,6 +598,7 @@ type Failed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	Failure       *Failure               `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"`
+	Partition     int32                  `protobuf:"varint,3,opt,name=partition,proto3" json:"partition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -576,6 +645,13 @@ func (x *Failed) GetFailure() *Failure {
 		return x.Failure
 	}
 	return nil
+}
+
+func (x *Failed) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
 }
 
 // Whether what was taken waits for room on the disk.
@@ -1182,6 +1258,110 @@ func (*InstallResponse) Descriptor() ([]byte, []int) {
 	return file_storagepb_storage_proto_rawDescGZIP(), []int{16}
 }
 
+type ConfirmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Partition     int32                  `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Session       int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Incarnation   uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Start         uint64                 `protobuf:"fixed64,4,opt,name=start,proto3" json:"start,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRequest) Reset() {
+	*x = ConfirmRequest{}
+	mi := &file_storagepb_storage_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRequest) ProtoMessage() {}
+
+func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_storagepb_storage_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ConfirmRequest) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ConfirmRequest) GetSession() int64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ConfirmRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ConfirmRequest) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+type ConfirmResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmResponse) Reset() {
+	*x = ConfirmResponse{}
+	mi := &file_storagepb_storage_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmResponse) ProtoMessage() {}
+
+func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_storagepb_storage_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmResponse) Descriptor() ([]byte, []int) {
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{18}
+}
+
 type ReadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Partition     int32                  `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
@@ -1194,7 +1374,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[17]
+	mi := &file_storagepb_storage_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1386,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[17]
+	mi := &file_storagepb_storage_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1399,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{17}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadRequest) GetPartition() int32 {
@@ -1259,7 +1439,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[18]
+	mi := &file_storagepb_storage_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1451,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[18]
+	mi := &file_storagepb_storage_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1464,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{18}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadResponse) GetFrame() []byte {
@@ -1304,7 +1484,7 @@ type AtRequest struct {
 
 func (x *AtRequest) Reset() {
 	*x = AtRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[19]
+	mi := &file_storagepb_storage_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1496,7 @@ func (x *AtRequest) String() string {
 func (*AtRequest) ProtoMessage() {}
 
 func (x *AtRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[19]
+	mi := &file_storagepb_storage_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1509,7 @@ func (x *AtRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AtRequest.ProtoReflect.Descriptor instead.
 func (*AtRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{19}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AtRequest) GetPartition() int32 {
@@ -1355,7 +1535,7 @@ type AtResponse struct {
 
 func (x *AtResponse) Reset() {
 	*x = AtResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[20]
+	mi := &file_storagepb_storage_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1547,7 @@ func (x *AtResponse) String() string {
 func (*AtResponse) ProtoMessage() {}
 
 func (x *AtResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[20]
+	mi := &file_storagepb_storage_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1560,7 @@ func (x *AtResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AtResponse.ProtoReflect.Descriptor instead.
 func (*AtResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{20}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AtResponse) GetTransactionId() int64 {
@@ -1396,14 +1576,14 @@ type Failure struct {
 	Reason        Reason                 `protobuf:"varint,1,opt,name=reason,proto3,enum=waltz.storage.v1.Reason" json:"reason,omitempty"`
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	Refused       *Refused               `protobuf:"bytes,3,opt,name=refused,proto3" json:"refused,omitempty"` // REASON_REFUSED
-	Damage        []*Damage              `protobuf:"bytes,4,rep,name=damage,proto3" json:"damage,omitempty"`   // REASON_DAMAGED, REASON_CORRUPT
+	Damage        *Damage                `protobuf:"bytes,4,opt,name=damage,proto3" json:"damage,omitempty"`   // REASON_DAMAGED, REASON_CORRUPT
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_storagepb_storage_proto_msgTypes[21]
+	mi := &file_storagepb_storage_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1595,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[21]
+	mi := &file_storagepb_storage_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1608,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{21}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Failure) GetReason() Reason {
@@ -1452,7 +1632,7 @@ func (x *Failure) GetRefused() *Refused {
 	return nil
 }
 
-func (x *Failure) GetDamage() []*Damage {
+func (x *Failure) GetDamage() *Damage {
 	if x != nil {
 		return x.Damage
 	}
@@ -1477,7 +1657,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_storagepb_storage_proto_msgTypes[22]
+	mi := &file_storagepb_storage_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1669,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[22]
+	mi := &file_storagepb_storage_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1682,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{22}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Refused) GetMessage() string {
@@ -1583,7 +1763,7 @@ type Damage struct {
 
 func (x *Damage) Reset() {
 	*x = Damage{}
-	mi := &file_storagepb_storage_proto_msgTypes[23]
+	mi := &file_storagepb_storage_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1775,7 @@ func (x *Damage) String() string {
 func (*Damage) ProtoMessage() {}
 
 func (x *Damage) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[23]
+	mi := &file_storagepb_storage_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1788,7 @@ func (x *Damage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Damage.ProtoReflect.Descriptor instead.
 func (*Damage) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{23}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Damage) GetPartition() int32 {
@@ -1662,7 +1842,7 @@ type ListReplicasRequest struct {
 
 func (x *ListReplicasRequest) Reset() {
 	*x = ListReplicasRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[24]
+	mi := &file_storagepb_storage_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1674,7 +1854,7 @@ func (x *ListReplicasRequest) String() string {
 func (*ListReplicasRequest) ProtoMessage() {}
 
 func (x *ListReplicasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[24]
+	mi := &file_storagepb_storage_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1687,7 +1867,7 @@ func (x *ListReplicasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplicasRequest.ProtoReflect.Descriptor instead.
 func (*ListReplicasRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{24}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListReplicasRequest) GetPartitions() []int32 {
@@ -1706,7 +1886,7 @@ type ListReplicasResponse struct {
 
 func (x *ListReplicasResponse) Reset() {
 	*x = ListReplicasResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[25]
+	mi := &file_storagepb_storage_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1898,7 @@ func (x *ListReplicasResponse) String() string {
 func (*ListReplicasResponse) ProtoMessage() {}
 
 func (x *ListReplicasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[25]
+	mi := &file_storagepb_storage_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1911,7 @@ func (x *ListReplicasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReplicasResponse.ProtoReflect.Descriptor instead.
 func (*ListReplicasResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{25}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListReplicasResponse) GetReplicas() []*Replica {
@@ -1748,21 +1928,22 @@ type Replica struct {
 	Promised      int64                  `protobuf:"varint,3,opt,name=promised,proto3" json:"promised,omitempty"`
 	Installed     int64                  `protobuf:"varint,4,opt,name=installed,proto3" json:"installed,omitempty"`
 	Last          int64                  `protobuf:"zigzag64,5,opt,name=last,proto3" json:"last,omitempty"`
-	LastStamp     int64                  `protobuf:"varint,6,opt,name=last_stamp,json=lastStamp,proto3" json:"last_stamp,omitempty"`
-	Committed     int64                  `protobuf:"zigzag64,7,opt,name=committed,proto3" json:"committed,omitempty"`
-	Map           []*StampStart          `protobuf:"bytes,8,rep,name=map,proto3" json:"map,omitempty"`
-	Segments      int64                  `protobuf:"varint,9,opt,name=segments,proto3" json:"segments,omitempty"`    // segment files
-	Bytes         int64                  `protobuf:"varint,10,opt,name=bytes,proto3" json:"bytes,omitempty"`         // of them; 0: not known
-	Available     bool                   `protobuf:"varint,11,opt,name=available,proto3" json:"available,omitempty"` // takes part, as far as the operator wants
-	Closed        bool                   `protobuf:"varint,12,opt,name=closed,proto3" json:"closed,omitempty"`       // takes no messages, since the journal lost something of it
-	Damage        []*Damage              `protobuf:"bytes,13,rep,name=damage,proto3" json:"damage,omitempty"`
+	Committed     int64                  `protobuf:"zigzag64,6,opt,name=committed,proto3" json:"committed,omitempty"`
+	Map           []*StampStart          `protobuf:"bytes,7,rep,name=map,proto3" json:"map,omitempty"`
+	Service       ReplicaService         `protobuf:"varint,8,opt,name=service,proto3,enum=waltz.storage.v1.ReplicaService" json:"service,omitempty"`
+	Segments      int64                  `protobuf:"varint,9,opt,name=segments,proto3" json:"segments,omitempty"`                  // segment files
+	Bytes         int64                  `protobuf:"varint,10,opt,name=bytes,proto3" json:"bytes,omitempty"`                       // of segments, their indexes, and what waits for them
+	OldestUs      int64                  `protobuf:"varint,11,opt,name=oldest_us,json=oldestUs,proto3" json:"oldest_us,omitempty"` // timestamp of the first record; 0: there is none, or damage hides it
+	NewestUs      int64                  `protobuf:"varint,12,opt,name=newest_us,json=newestUs,proto3" json:"newest_us,omitempty"` // of the last
+	Damage        []*Damage              `protobuf:"bytes,13,rep,name=damage,proto3" json:"damage,omitempty"`                      // ranges that can't be read
+	Closed        *Damage                `protobuf:"bytes,14,opt,name=closed,proto3" json:"closed,omitempty"`                      // why it takes no messages any more; absent: it does
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_storagepb_storage_proto_msgTypes[26]
+	mi := &file_storagepb_storage_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1955,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[26]
+	mi := &file_storagepb_storage_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1968,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{26}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Replica) GetPartition() int32 {
@@ -1825,13 +2006,6 @@ func (x *Replica) GetLast() int64 {
 	return 0
 }
 
-func (x *Replica) GetLastStamp() int64 {
-	if x != nil {
-		return x.LastStamp
-	}
-	return 0
-}
-
 func (x *Replica) GetCommitted() int64 {
 	if x != nil {
 		return x.Committed
@@ -1844,6 +2018,13 @@ func (x *Replica) GetMap() []*StampStart {
 		return x.Map
 	}
 	return nil
+}
+
+func (x *Replica) GetService() ReplicaService {
+	if x != nil {
+		return x.Service
+	}
+	return ReplicaService_REPLICA_SERVICE_IN_SERVICE
 }
 
 func (x *Replica) GetSegments() int64 {
@@ -1860,23 +2041,30 @@ func (x *Replica) GetBytes() int64 {
 	return 0
 }
 
-func (x *Replica) GetAvailable() bool {
+func (x *Replica) GetOldestUs() int64 {
 	if x != nil {
-		return x.Available
+		return x.OldestUs
 	}
-	return false
+	return 0
 }
 
-func (x *Replica) GetClosed() bool {
+func (x *Replica) GetNewestUs() int64 {
 	if x != nil {
-		return x.Closed
+		return x.NewestUs
 	}
-	return false
+	return 0
 }
 
 func (x *Replica) GetDamage() []*Damage {
 	if x != nil {
 		return x.Damage
+	}
+	return nil
+}
+
+func (x *Replica) GetClosed() *Damage {
+	if x != nil {
+		return x.Closed
 	}
 	return nil
 }
@@ -1890,7 +2078,7 @@ type CreateReplicaRequest struct {
 
 func (x *CreateReplicaRequest) Reset() {
 	*x = CreateReplicaRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[27]
+	mi := &file_storagepb_storage_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +2090,7 @@ func (x *CreateReplicaRequest) String() string {
 func (*CreateReplicaRequest) ProtoMessage() {}
 
 func (x *CreateReplicaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[27]
+	mi := &file_storagepb_storage_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2103,7 @@ func (x *CreateReplicaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReplicaRequest.ProtoReflect.Descriptor instead.
 func (*CreateReplicaRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{27}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateReplicaRequest) GetPartition() int32 {
@@ -1934,7 +2122,7 @@ type CreateReplicaResponse struct {
 
 func (x *CreateReplicaResponse) Reset() {
 	*x = CreateReplicaResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[28]
+	mi := &file_storagepb_storage_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2134,7 @@ func (x *CreateReplicaResponse) String() string {
 func (*CreateReplicaResponse) ProtoMessage() {}
 
 func (x *CreateReplicaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[28]
+	mi := &file_storagepb_storage_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2147,7 @@ func (x *CreateReplicaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReplicaResponse.ProtoReflect.Descriptor instead.
 func (*CreateReplicaResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{28}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateReplicaResponse) GetIncarnation() uint64 {
@@ -1972,14 +2160,15 @@ func (x *CreateReplicaResponse) GetIncarnation() uint64 {
 type RemoveReplicaRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Partition     int32                  `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	KeepFiles     bool                   `protobuf:"varint,2,opt,name=keep_files,json=keepFiles,proto3" json:"keep_files,omitempty"`
+	Incarnation   uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // that the caller means; 0: whichever it is
+	Keep          bool                   `protobuf:"varint,3,opt,name=keep,proto3" json:"keep,omitempty"`                // its files
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RemoveReplicaRequest) Reset() {
 	*x = RemoveReplicaRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[29]
+	mi := &file_storagepb_storage_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2180,7 @@ func (x *RemoveReplicaRequest) String() string {
 func (*RemoveReplicaRequest) ProtoMessage() {}
 
 func (x *RemoveReplicaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[29]
+	mi := &file_storagepb_storage_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2193,7 @@ func (x *RemoveReplicaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveReplicaRequest.ProtoReflect.Descriptor instead.
 func (*RemoveReplicaRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{29}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RemoveReplicaRequest) GetPartition() int32 {
@@ -2014,23 +2203,29 @@ func (x *RemoveReplicaRequest) GetPartition() int32 {
 	return 0
 }
 
-func (x *RemoveReplicaRequest) GetKeepFiles() bool {
+func (x *RemoveReplicaRequest) GetIncarnation() uint64 {
 	if x != nil {
-		return x.KeepFiles
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *RemoveReplicaRequest) GetKeep() bool {
+	if x != nil {
+		return x.Keep
 	}
 	return false
 }
 
 type RemoveReplicaResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	KeptIn        string                 `protobuf:"bytes,1,opt,name=kept_in,json=keptIn,proto3" json:"kept_in,omitempty"` // folder of the files that were kept
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RemoveReplicaResponse) Reset() {
 	*x = RemoveReplicaResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[30]
+	mi := &file_storagepb_storage_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2237,7 @@ func (x *RemoveReplicaResponse) String() string {
 func (*RemoveReplicaResponse) ProtoMessage() {}
 
 func (x *RemoveReplicaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[30]
+	mi := &file_storagepb_storage_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,14 +2250,7 @@ func (x *RemoveReplicaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveReplicaResponse.ProtoReflect.Descriptor instead.
 func (*RemoveReplicaResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{30}
-}
-
-func (x *RemoveReplicaResponse) GetKeptIn() string {
-	if x != nil {
-		return x.KeptIn
-	}
-	return ""
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{32}
 }
 
 type SetAvailableRequest struct {
@@ -2075,7 +2263,7 @@ type SetAvailableRequest struct {
 
 func (x *SetAvailableRequest) Reset() {
 	*x = SetAvailableRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[31]
+	mi := &file_storagepb_storage_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2275,7 @@ func (x *SetAvailableRequest) String() string {
 func (*SetAvailableRequest) ProtoMessage() {}
 
 func (x *SetAvailableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[31]
+	mi := &file_storagepb_storage_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2288,7 @@ func (x *SetAvailableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAvailableRequest.ProtoReflect.Descriptor instead.
 func (*SetAvailableRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{31}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SetAvailableRequest) GetPartition() int32 {
@@ -2125,7 +2313,7 @@ type SetAvailableResponse struct {
 
 func (x *SetAvailableResponse) Reset() {
 	*x = SetAvailableResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[32]
+	mi := &file_storagepb_storage_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2325,7 @@ func (x *SetAvailableResponse) String() string {
 func (*SetAvailableResponse) ProtoMessage() {}
 
 func (x *SetAvailableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[32]
+	mi := &file_storagepb_storage_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,19 +2338,21 @@ func (x *SetAvailableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAvailableResponse.ProtoReflect.Descriptor instead.
 func (*SetAvailableResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{32}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{34}
 }
 
 type ResetReplicaRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Partition     int32                  `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Incarnation   uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // that the caller means, so that a repeated call does not reset twice; 0: whichever it is
+	Keep          bool                   `protobuf:"varint,3,opt,name=keep,proto3" json:"keep,omitempty"`                // the verified start of its log, so that less has to be copied
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResetReplicaRequest) Reset() {
 	*x = ResetReplicaRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[33]
+	mi := &file_storagepb_storage_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2364,7 @@ func (x *ResetReplicaRequest) String() string {
 func (*ResetReplicaRequest) ProtoMessage() {}
 
 func (x *ResetReplicaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[33]
+	mi := &file_storagepb_storage_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2377,7 @@ func (x *ResetReplicaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetReplicaRequest.ProtoReflect.Descriptor instead.
 func (*ResetReplicaRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{33}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResetReplicaRequest) GetPartition() int32 {
@@ -2197,16 +2387,31 @@ func (x *ResetReplicaRequest) GetPartition() int32 {
 	return 0
 }
 
+func (x *ResetReplicaRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ResetReplicaRequest) GetKeep() bool {
+	if x != nil {
+		return x.Keep
+	}
+	return false
+}
+
 type ResetReplicaResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation   uint64                 `protobuf:"fixed64,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // the new one
+	Last          int64                  `protobuf:"zigzag64,2,opt,name=last,proto3" json:"last,omitempty"`              // last record kept
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResetReplicaResponse) Reset() {
 	*x = ResetReplicaResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[34]
+	mi := &file_storagepb_storage_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +2423,7 @@ func (x *ResetReplicaResponse) String() string {
 func (*ResetReplicaResponse) ProtoMessage() {}
 
 func (x *ResetReplicaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[34]
+	mi := &file_storagepb_storage_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,12 +2436,19 @@ func (x *ResetReplicaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetReplicaResponse.ProtoReflect.Descriptor instead.
 func (*ResetReplicaResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{34}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResetReplicaResponse) GetIncarnation() uint64 {
 	if x != nil {
 		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ResetReplicaResponse) GetLast() int64 {
+	if x != nil {
+		return x.Last
 	}
 	return 0
 }
@@ -2252,7 +2464,7 @@ type ChecksumRequest struct {
 
 func (x *ChecksumRequest) Reset() {
 	*x = ChecksumRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[35]
+	mi := &file_storagepb_storage_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2264,7 +2476,7 @@ func (x *ChecksumRequest) String() string {
 func (*ChecksumRequest) ProtoMessage() {}
 
 func (x *ChecksumRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[35]
+	mi := &file_storagepb_storage_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2277,7 +2489,7 @@ func (x *ChecksumRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChecksumRequest.ProtoReflect.Descriptor instead.
 func (*ChecksumRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{35}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ChecksumRequest) GetPartition() int32 {
@@ -2303,16 +2515,18 @@ func (x *ChecksumRequest) GetLast() int64 {
 
 type ChecksumResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Checksum      uint64                 `protobuf:"fixed64,1,opt,name=checksum,proto3" json:"checksum,omitempty"`
-	Records       int64                  `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
-	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Sum           []byte                 `protobuf:"bytes,1,opt,name=sum,proto3" json:"sum,omitempty"` // XXH3-128 of the records' bytes, big endian
+	First         int64                  `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last          int64                  `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	Records       int64                  `protobuf:"varint,4,opt,name=records,proto3" json:"records,omitempty"`
+	Bytes         int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChecksumResponse) Reset() {
 	*x = ChecksumResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[36]
+	mi := &file_storagepb_storage_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2538,7 @@ func (x *ChecksumResponse) String() string {
 func (*ChecksumResponse) ProtoMessage() {}
 
 func (x *ChecksumResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[36]
+	mi := &file_storagepb_storage_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,12 +2551,26 @@ func (x *ChecksumResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChecksumResponse.ProtoReflect.Descriptor instead.
 func (*ChecksumResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{36}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{38}
 }
 
-func (x *ChecksumResponse) GetChecksum() uint64 {
+func (x *ChecksumResponse) GetSum() []byte {
 	if x != nil {
-		return x.Checksum
+		return x.Sum
+	}
+	return nil
+}
+
+func (x *ChecksumResponse) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *ChecksumResponse) GetLast() int64 {
+	if x != nil {
+		return x.Last
 	}
 	return 0
 }
@@ -2369,7 +2597,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[37]
+	mi := &file_storagepb_storage_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2609,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[37]
+	mi := &file_storagepb_storage_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,21 +2622,21 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{37}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{39}
 }
 
 type ScrubResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Records       int64                  `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
 	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Damage        []*Damage              `protobuf:"bytes,3,rep,name=damage,proto3" json:"damage,omitempty"`
+	Damage        []*Damage              `protobuf:"bytes,3,rep,name=damage,proto3" json:"damage,omitempty"` // all that is known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScrubResponse) Reset() {
 	*x = ScrubResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[38]
+	mi := &file_storagepb_storage_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2648,7 @@ func (x *ScrubResponse) String() string {
 func (*ScrubResponse) ProtoMessage() {}
 
 func (x *ScrubResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[38]
+	mi := &file_storagepb_storage_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2661,7 @@ func (x *ScrubResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubResponse.ProtoReflect.Descriptor instead.
 func (*ScrubResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{38}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ScrubResponse) GetRecords() int64 {
@@ -2457,17 +2685,165 @@ func (x *ScrubResponse) GetDamage() []*Damage {
 	return nil
 }
 
+type ScrubStateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubStateRequest) Reset() {
+	*x = ScrubStateRequest{}
+	mi := &file_storagepb_storage_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubStateRequest) ProtoMessage() {}
+
+func (x *ScrubStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_storagepb_storage_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubStateRequest.ProtoReflect.Descriptor instead.
+func (*ScrubStateRequest) Descriptor() ([]byte, []int) {
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{41}
+}
+
+type ScrubStateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Running       bool                   `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`
+	Partition     int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`                          // that it is at
+	Next          int64                  `protobuf:"varint,3,opt,name=next,proto3" json:"next,omitempty"`                                    // record that it goes on at
+	Bytes         int64                  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`                                  // read in this pass
+	BeganUs       int64                  `protobuf:"varint,5,opt,name=began_us,json=beganUs,proto3" json:"began_us,omitempty"`               // this pass; 0: none is under way
+	LastEndedUs   int64                  `protobuf:"varint,6,opt,name=last_ended_us,json=lastEndedUs,proto3" json:"last_ended_us,omitempty"` // the last whole pass; 0: there was none
+	LastBytes     int64                  `protobuf:"varint,7,opt,name=last_bytes,json=lastBytes,proto3" json:"last_bytes,omitempty"`         // read in it
+	LastDamage    int64                  `protobuf:"varint,8,opt,name=last_damage,json=lastDamage,proto3" json:"last_damage,omitempty"`      // ranges found in it
+	RemainingUs   int64                  `protobuf:"varint,9,opt,name=remaining_us,json=remainingUs,proto3" json:"remaining_us,omitempty"`   // until the next pass; 0 while one runs
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubStateResponse) Reset() {
+	*x = ScrubStateResponse{}
+	mi := &file_storagepb_storage_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubStateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubStateResponse) ProtoMessage() {}
+
+func (x *ScrubStateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_storagepb_storage_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubStateResponse.ProtoReflect.Descriptor instead.
+func (*ScrubStateResponse) Descriptor() ([]byte, []int) {
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ScrubStateResponse) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *ScrubStateResponse) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ScrubStateResponse) GetNext() int64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *ScrubStateResponse) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ScrubStateResponse) GetBeganUs() int64 {
+	if x != nil {
+		return x.BeganUs
+	}
+	return 0
+}
+
+func (x *ScrubStateResponse) GetLastEndedUs() int64 {
+	if x != nil {
+		return x.LastEndedUs
+	}
+	return 0
+}
+
+func (x *ScrubStateResponse) GetLastBytes() int64 {
+	if x != nil {
+		return x.LastBytes
+	}
+	return 0
+}
+
+func (x *ScrubStateResponse) GetLastDamage() int64 {
+	if x != nil {
+		return x.LastDamage
+	}
+	return 0
+}
+
+func (x *ScrubStateResponse) GetRemainingUs() int64 {
+	if x != nil {
+		return x.RemainingUs
+	}
+	return 0
+}
+
 type RepairRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Partition     int32                  `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	Frame         []byte                 `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"` // records of the damaged range, from another replica
+	Partition     int32                  `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"` // first request only, like all but the frame
+	First         int64                  `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last          int64                  `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`             // below first: all that is known to be damaged
+	Committed     int64                  `protobuf:"zigzag64,4,opt,name=committed,proto3" json:"committed,omitempty"` // what the caller knows to be committed; 0 or less: what the replica knows
+	Frame         []byte                 `protobuf:"bytes,5,opt,name=frame,proto3" json:"frame,omitempty"`            // records from where the last answer asked for them, at least one
+	Failure       *Failure               `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"`        // there are none to be had
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RepairRequest) Reset() {
 	*x = RepairRequest{}
-	mi := &file_storagepb_storage_proto_msgTypes[39]
+	mi := &file_storagepb_storage_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2479,7 +2855,7 @@ func (x *RepairRequest) String() string {
 func (*RepairRequest) ProtoMessage() {}
 
 func (x *RepairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[39]
+	mi := &file_storagepb_storage_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2492,12 +2868,33 @@ func (x *RepairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairRequest.ProtoReflect.Descriptor instead.
 func (*RepairRequest) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{39}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RepairRequest) GetPartition() int32 {
 	if x != nil {
 		return x.Partition
+	}
+	return 0
+}
+
+func (x *RepairRequest) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *RepairRequest) GetLast() int64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *RepairRequest) GetCommitted() int64 {
+	if x != nil {
+		return x.Committed
 	}
 	return 0
 }
@@ -2509,16 +2906,29 @@ func (x *RepairRequest) GetFrame() []byte {
 	return nil
 }
 
+func (x *RepairRequest) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
 type RepairResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Damage        []*Damage              `protobuf:"bytes,1,rep,name=damage,proto3" json:"damage,omitempty"` // what is left
+	Done          bool                   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	First         int64                  `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"` // not done: records that are wanted
+	Last          int64                  `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	Records       int64                  `protobuf:"varint,4,opt,name=records,proto3" json:"records,omitempty"` // done: taken from the source
+	Bytes         int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Segments      int64                  `protobuf:"varint,6,opt,name=segments,proto3" json:"segments,omitempty"` // files replaced
+	Left          []*Damage              `protobuf:"bytes,7,rep,name=left,proto3" json:"left,omitempty"`          // damage that is still there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RepairResponse) Reset() {
 	*x = RepairResponse{}
-	mi := &file_storagepb_storage_proto_msgTypes[40]
+	mi := &file_storagepb_storage_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +2940,7 @@ func (x *RepairResponse) String() string {
 func (*RepairResponse) ProtoMessage() {}
 
 func (x *RepairResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_storagepb_storage_proto_msgTypes[40]
+	mi := &file_storagepb_storage_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,12 +2953,54 @@ func (x *RepairResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairResponse.ProtoReflect.Descriptor instead.
 func (*RepairResponse) Descriptor() ([]byte, []int) {
-	return file_storagepb_storage_proto_rawDescGZIP(), []int{40}
+	return file_storagepb_storage_proto_rawDescGZIP(), []int{44}
 }
 
-func (x *RepairResponse) GetDamage() []*Damage {
+func (x *RepairResponse) GetDone() bool {
 	if x != nil {
-		return x.Damage
+		return x.Done
+	}
+	return false
+}
+
+func (x *RepairResponse) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *RepairResponse) GetLast() int64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *RepairResponse) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *RepairResponse) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *RepairResponse) GetSegments() int64 {
+	if x != nil {
+		return x.Segments
+	}
+	return 0
+}
+
+func (x *RepairResponse) GetLeft() []*Damage {
+	if x != nil {
+		return x.Left
 	}
 	return nil
 }
@@ -2588,10 +3040,11 @@ const file_storagepb_storage_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x14\n" +
 	"\x05start\x18\x03 \x01(\x06R\x05start\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\x12R\x04last\x12\x10\n" +
-	"\x03seq\x18\x05 \x01(\x04R\x03seq\"O\n" +
+	"\x03seq\x18\x05 \x01(\x04R\x03seq\"m\n" +
 	"\x06Failed\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x123\n" +
-	"\afailure\x18\x02 \x01(\v2\x19.waltz.storage.v1.FailureR\afailure\"$\n" +
+	"\afailure\x18\x02 \x01(\v2\x19.waltz.storage.v1.FailureR\afailure\x12\x1c\n" +
+	"\tpartition\x18\x03 \x01(\x05R\tpartition\"$\n" +
 	"\bFullness\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\"]\n" +
 	"\vOpenRequest\x12\x1c\n" +
@@ -2633,7 +3086,13 @@ const file_storagepb_storage_proto_rawDesc = "" +
 	"\vincarnation\x18\x03 \x01(\x06R\vincarnation\x12\x14\n" +
 	"\x05start\x18\x04 \x01(\x06R\x05start\x12\x12\n" +
 	"\x04last\x18\x05 \x01(\x12R\x04last\"\x11\n" +
-	"\x0fInstallResponse\"r\n" +
+	"\x0fInstallResponse\"\x80\x01\n" +
+	"\x0eConfirmRequest\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x03R\asession\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x06R\vincarnation\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\x06R\x05start\"\x11\n" +
+	"\x0fConfirmResponse\"r\n" +
 	"\vReadRequest\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x03R\x05first\x12\x12\n" +
@@ -2651,7 +3110,7 @@ const file_storagepb_storage_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\x0e2\x18.waltz.storage.v1.ReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x123\n" +
 	"\arefused\x18\x03 \x01(\v2\x19.waltz.storage.v1.RefusedR\arefused\x120\n" +
-	"\x06damage\x18\x04 \x03(\v2\x18.waltz.storage.v1.DamageR\x06damage\"\xf2\x01\n" +
+	"\x06damage\x18\x04 \x01(\v2\x18.waltz.storage.v1.DamageR\x06damage\"\xf2\x01\n" +
 	"\aRefused\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\x05R\x03why\x12\x1c\n" +
@@ -2675,59 +3134,86 @@ const file_storagepb_storage_proto_rawDesc = "" +
 	"partitions\x18\x01 \x03(\x05R\n" +
 	"partitions\"M\n" +
 	"\x14ListReplicasResponse\x125\n" +
-	"\breplicas\x18\x01 \x03(\v2\x19.waltz.storage.v1.ReplicaR\breplicas\"\x9e\x03\n" +
+	"\breplicas\x18\x01 \x03(\v2\x19.waltz.storage.v1.ReplicaR\breplicas\"\xf1\x03\n" +
 	"\aReplica\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\bpromised\x18\x03 \x01(\x03R\bpromised\x12\x1c\n" +
 	"\tinstalled\x18\x04 \x01(\x03R\tinstalled\x12\x12\n" +
-	"\x04last\x18\x05 \x01(\x12R\x04last\x12\x1d\n" +
-	"\n" +
-	"last_stamp\x18\x06 \x01(\x03R\tlastStamp\x12\x1c\n" +
-	"\tcommitted\x18\a \x01(\x12R\tcommitted\x12.\n" +
-	"\x03map\x18\b \x03(\v2\x1c.waltz.storage.v1.StampStartR\x03map\x12\x1a\n" +
+	"\x04last\x18\x05 \x01(\x12R\x04last\x12\x1c\n" +
+	"\tcommitted\x18\x06 \x01(\x12R\tcommitted\x12.\n" +
+	"\x03map\x18\a \x03(\v2\x1c.waltz.storage.v1.StampStartR\x03map\x12:\n" +
+	"\aservice\x18\b \x01(\x0e2 .waltz.storage.v1.ReplicaServiceR\aservice\x12\x1a\n" +
 	"\bsegments\x18\t \x01(\x03R\bsegments\x12\x14\n" +
 	"\x05bytes\x18\n" +
-	" \x01(\x03R\x05bytes\x12\x1c\n" +
-	"\tavailable\x18\v \x01(\bR\tavailable\x12\x16\n" +
-	"\x06closed\x18\f \x01(\bR\x06closed\x120\n" +
-	"\x06damage\x18\r \x03(\v2\x18.waltz.storage.v1.DamageR\x06damage\"4\n" +
+	" \x01(\x03R\x05bytes\x12\x1b\n" +
+	"\toldest_us\x18\v \x01(\x03R\boldestUs\x12\x1b\n" +
+	"\tnewest_us\x18\f \x01(\x03R\bnewestUs\x120\n" +
+	"\x06damage\x18\r \x03(\v2\x18.waltz.storage.v1.DamageR\x06damage\x120\n" +
+	"\x06closed\x18\x0e \x01(\v2\x18.waltz.storage.v1.DamageR\x06closed\"4\n" +
 	"\x14CreateReplicaRequest\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\"9\n" +
 	"\x15CreateReplicaResponse\x12 \n" +
-	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\"S\n" +
+	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\"j\n" +
 	"\x14RemoveReplicaRequest\x12\x1c\n" +
-	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x1d\n" +
-	"\n" +
-	"keep_files\x18\x02 \x01(\bR\tkeepFiles\"0\n" +
-	"\x15RemoveReplicaResponse\x12\x17\n" +
-	"\akept_in\x18\x01 \x01(\tR\x06keptIn\"Q\n" +
+	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x12\n" +
+	"\x04keep\x18\x03 \x01(\bR\x04keep\"\x17\n" +
+	"\x15RemoveReplicaResponse\"Q\n" +
 	"\x13SetAvailableRequest\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\bR\tavailable\"\x16\n" +
-	"\x14SetAvailableResponse\"3\n" +
+	"\x14SetAvailableResponse\"i\n" +
 	"\x13ResetReplicaRequest\x12\x1c\n" +
-	"\tpartition\x18\x01 \x01(\x05R\tpartition\"8\n" +
+	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x12\n" +
+	"\x04keep\x18\x03 \x01(\bR\x04keep\"L\n" +
 	"\x14ResetReplicaResponse\x12 \n" +
-	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\"Y\n" +
+	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x12R\x04last\"Y\n" +
 	"\x0fChecksumRequest\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x03R\x05first\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\x03R\x04last\"^\n" +
-	"\x10ChecksumResponse\x12\x1a\n" +
-	"\bchecksum\x18\x01 \x01(\x06R\bchecksum\x12\x18\n" +
-	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\x0e\n" +
+	"\x04last\x18\x03 \x01(\x03R\x04last\"~\n" +
+	"\x10ChecksumResponse\x12\x10\n" +
+	"\x03sum\x18\x01 \x01(\fR\x03sum\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x03R\x05first\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x03R\x04last\x12\x18\n" +
+	"\arecords\x18\x04 \x01(\x03R\arecords\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\"\x0e\n" +
 	"\fScrubRequest\"q\n" +
 	"\rScrubResponse\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x03R\arecords\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x120\n" +
-	"\x06damage\x18\x03 \x03(\v2\x18.waltz.storage.v1.DamageR\x06damage\"C\n" +
+	"\x06damage\x18\x03 \x03(\v2\x18.waltz.storage.v1.DamageR\x06damage\"\x13\n" +
+	"\x11ScrubStateRequest\"\x98\x02\n" +
+	"\x12ScrubStateResponse\x12\x18\n" +
+	"\arunning\x18\x01 \x01(\bR\arunning\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\x03R\x04next\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x19\n" +
+	"\bbegan_us\x18\x05 \x01(\x03R\abeganUs\x12\"\n" +
+	"\rlast_ended_us\x18\x06 \x01(\x03R\vlastEndedUs\x12\x1d\n" +
+	"\n" +
+	"last_bytes\x18\a \x01(\x03R\tlastBytes\x12\x1f\n" +
+	"\vlast_damage\x18\b \x01(\x03R\n" +
+	"lastDamage\x12!\n" +
+	"\fremaining_us\x18\t \x01(\x03R\vremainingUs\"\xc0\x01\n" +
 	"\rRepairRequest\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x14\n" +
-	"\x05frame\x18\x02 \x01(\fR\x05frame\"B\n" +
-	"\x0eRepairResponse\x120\n" +
-	"\x06damage\x18\x01 \x03(\v2\x18.waltz.storage.v1.DamageR\x06damage*\x88\x03\n" +
+	"\x05first\x18\x02 \x01(\x03R\x05first\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x03R\x04last\x12\x1c\n" +
+	"\tcommitted\x18\x04 \x01(\x12R\tcommitted\x12\x14\n" +
+	"\x05frame\x18\x05 \x01(\fR\x05frame\x123\n" +
+	"\afailure\x18\x06 \x01(\v2\x19.waltz.storage.v1.FailureR\afailure\"\xc8\x01\n" +
+	"\x0eRepairResponse\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\bR\x04done\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x03R\x05first\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x03R\x04last\x12\x18\n" +
+	"\arecords\x18\x04 \x01(\x03R\arecords\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x1a\n" +
+	"\bsegments\x18\x06 \x01(\x03R\bsegments\x12,\n" +
+	"\x04left\x18\a \x03(\v2\x18.waltz.storage.v1.DamageR\x04left*\x86\x04\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_REFUSED\x10\x01\x12\x0f\n" +
@@ -2743,19 +3229,30 @@ const file_storagepb_storage_proto_rawDesc = "" +
 	"\x12\x18\n" +
 	"\x14REASON_OTHER_STORAGE\x10\v\x12\x19\n" +
 	"\x15REASON_OTHER_PROTOCOL\x10\f\x12\x15\n" +
-	"\x11REASON_NO_CLUSTER\x10\r\x12\x16\n" +
-	"\x12REASON_UNAVAILABLE\x10\x0e\x12\x12\n" +
+	"\x11REASON_NO_CLUSTER\x10\r\x12\x19\n" +
+	"\x15REASON_OUT_OF_SERVICE\x10\x0e\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x0f\x12\x18\n" +
-	"\x14REASON_UNIMPLEMENTED\x10\x102\xe6\x04\n" +
+	"\x14REASON_UNIMPLEMENTED\x10\x10\x12\x0f\n" +
+	"\vREASON_BUSY\x10\x11\x12\x16\n" +
+	"\x12REASON_NEEDS_RESET\x10\x12\x12\x18\n" +
+	"\x14REASON_NOT_COMMITTED\x10\x13\x12\x18\n" +
+	"\x14REASON_OTHER_RECORDS\x10\x14\x12\x1c\n" +
+	"\x18REASON_OTHER_INCARNATION\x10\x15*\x92\x01\n" +
+	"\x0eReplicaService\x12\x1e\n" +
+	"\x1aREPLICA_SERVICE_IN_SERVICE\x10\x00\x12\"\n" +
+	"\x1eREPLICA_SERVICE_OUT_OF_SERVICE\x10\x01\x12\x1e\n" +
+	"\x1aREPLICA_SERVICE_UNASSIGNED\x10\x02\x12\x1c\n" +
+	"\x18REPLICA_SERVICE_REMOVING\x10\x032\xb6\x05\n" +
 	"\aStorage\x12Q\n" +
 	"\bDescribe\x12!.waltz.storage.v1.DescribeRequest\x1a\".waltz.storage.v1.DescribeResponse\x12O\n" +
 	"\x06Append\x12\x1f.waltz.storage.v1.AppendRequest\x1a .waltz.storage.v1.AppendResponse(\x010\x01\x12E\n" +
 	"\x04Open\x12\x1d.waltz.storage.v1.OpenRequest\x1a\x1e.waltz.storage.v1.OpenResponse\x12Q\n" +
 	"\bTruncate\x12!.waltz.storage.v1.TruncateRequest\x1a\".waltz.storage.v1.TruncateResponse\x12E\n" +
 	"\x04Copy\x12\x1d.waltz.storage.v1.CopyRequest\x1a\x1e.waltz.storage.v1.CopyResponse\x12N\n" +
-	"\aInstall\x12 .waltz.storage.v1.InstallRequest\x1a!.waltz.storage.v1.InstallResponse\x12E\n" +
+	"\aInstall\x12 .waltz.storage.v1.InstallRequest\x1a!.waltz.storage.v1.InstallResponse\x12N\n" +
+	"\aConfirm\x12 .waltz.storage.v1.ConfirmRequest\x1a!.waltz.storage.v1.ConfirmResponse\x12E\n" +
 	"\x04Read\x12\x1d.waltz.storage.v1.ReadRequest\x1a\x1e.waltz.storage.v1.ReadResponse\x12?\n" +
-	"\x02At\x12\x1b.waltz.storage.v1.AtRequest\x1a\x1c.waltz.storage.v1.AtResponse2\xd9\x05\n" +
+	"\x02At\x12\x1b.waltz.storage.v1.AtRequest\x1a\x1c.waltz.storage.v1.AtResponse2\xb6\x06\n" +
 	"\fStorageAdmin\x12]\n" +
 	"\fListReplicas\x12%.waltz.storage.v1.ListReplicasRequest\x1a&.waltz.storage.v1.ListReplicasResponse\x12`\n" +
 	"\rCreateReplica\x12&.waltz.storage.v1.CreateReplicaRequest\x1a'.waltz.storage.v1.CreateReplicaResponse\x12`\n" +
@@ -2763,8 +3260,10 @@ const file_storagepb_storage_proto_rawDesc = "" +
 	"\fSetAvailable\x12%.waltz.storage.v1.SetAvailableRequest\x1a&.waltz.storage.v1.SetAvailableResponse\x12]\n" +
 	"\fResetReplica\x12%.waltz.storage.v1.ResetReplicaRequest\x1a&.waltz.storage.v1.ResetReplicaResponse\x12Q\n" +
 	"\bChecksum\x12!.waltz.storage.v1.ChecksumRequest\x1a\".waltz.storage.v1.ChecksumResponse\x12H\n" +
-	"\x05Scrub\x12\x1e.waltz.storage.v1.ScrubRequest\x1a\x1f.waltz.storage.v1.ScrubResponse\x12K\n" +
-	"\x06Repair\x12\x1f.waltz.storage.v1.RepairRequest\x1a .waltz.storage.v1.RepairResponseB,Z*github.com/waltz-log/waltz/proto/storagepbb\x06proto3"
+	"\x05Scrub\x12\x1e.waltz.storage.v1.ScrubRequest\x1a\x1f.waltz.storage.v1.ScrubResponse\x12W\n" +
+	"\n" +
+	"ScrubState\x12#.waltz.storage.v1.ScrubStateRequest\x1a$.waltz.storage.v1.ScrubStateResponse\x12O\n" +
+	"\x06Repair\x12\x1f.waltz.storage.v1.RepairRequest\x1a .waltz.storage.v1.RepairResponse(\x010\x01B,Z*github.com/waltz-log/waltz/proto/storagepbb\x06proto3"
 
 var (
 	file_storagepb_storage_proto_rawDescOnce sync.Once
@@ -2778,104 +3277,116 @@ func file_storagepb_storage_proto_rawDescGZIP() []byte {
 	return file_storagepb_storage_proto_rawDescData
 }
 
-var file_storagepb_storage_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_storagepb_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_storagepb_storage_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_storagepb_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_storagepb_storage_proto_goTypes = []any{
 	(Reason)(0),                   // 0: waltz.storage.v1.Reason
-	(*DescribeRequest)(nil),       // 1: waltz.storage.v1.DescribeRequest
-	(*DescribeResponse)(nil),      // 2: waltz.storage.v1.DescribeResponse
-	(*AppendRequest)(nil),         // 3: waltz.storage.v1.AppendRequest
-	(*Append)(nil),                // 4: waltz.storage.v1.Append
-	(*AppendResponse)(nil),        // 5: waltz.storage.v1.AppendResponse
-	(*Appended)(nil),              // 6: waltz.storage.v1.Appended
-	(*Failed)(nil),                // 7: waltz.storage.v1.Failed
-	(*Fullness)(nil),              // 8: waltz.storage.v1.Fullness
-	(*OpenRequest)(nil),           // 9: waltz.storage.v1.OpenRequest
-	(*OpenResponse)(nil),          // 10: waltz.storage.v1.OpenResponse
-	(*StampStart)(nil),            // 11: waltz.storage.v1.StampStart
-	(*TruncateRequest)(nil),       // 12: waltz.storage.v1.TruncateRequest
-	(*TruncateResponse)(nil),      // 13: waltz.storage.v1.TruncateResponse
-	(*CopyRequest)(nil),           // 14: waltz.storage.v1.CopyRequest
-	(*CopyResponse)(nil),          // 15: waltz.storage.v1.CopyResponse
-	(*InstallRequest)(nil),        // 16: waltz.storage.v1.InstallRequest
-	(*InstallResponse)(nil),       // 17: waltz.storage.v1.InstallResponse
-	(*ReadRequest)(nil),           // 18: waltz.storage.v1.ReadRequest
-	(*ReadResponse)(nil),          // 19: waltz.storage.v1.ReadResponse
-	(*AtRequest)(nil),             // 20: waltz.storage.v1.AtRequest
-	(*AtResponse)(nil),            // 21: waltz.storage.v1.AtResponse
-	(*Failure)(nil),               // 22: waltz.storage.v1.Failure
-	(*Refused)(nil),               // 23: waltz.storage.v1.Refused
-	(*Damage)(nil),                // 24: waltz.storage.v1.Damage
-	(*ListReplicasRequest)(nil),   // 25: waltz.storage.v1.ListReplicasRequest
-	(*ListReplicasResponse)(nil),  // 26: waltz.storage.v1.ListReplicasResponse
-	(*Replica)(nil),               // 27: waltz.storage.v1.Replica
-	(*CreateReplicaRequest)(nil),  // 28: waltz.storage.v1.CreateReplicaRequest
-	(*CreateReplicaResponse)(nil), // 29: waltz.storage.v1.CreateReplicaResponse
-	(*RemoveReplicaRequest)(nil),  // 30: waltz.storage.v1.RemoveReplicaRequest
-	(*RemoveReplicaResponse)(nil), // 31: waltz.storage.v1.RemoveReplicaResponse
-	(*SetAvailableRequest)(nil),   // 32: waltz.storage.v1.SetAvailableRequest
-	(*SetAvailableResponse)(nil),  // 33: waltz.storage.v1.SetAvailableResponse
-	(*ResetReplicaRequest)(nil),   // 34: waltz.storage.v1.ResetReplicaRequest
-	(*ResetReplicaResponse)(nil),  // 35: waltz.storage.v1.ResetReplicaResponse
-	(*ChecksumRequest)(nil),       // 36: waltz.storage.v1.ChecksumRequest
-	(*ChecksumResponse)(nil),      // 37: waltz.storage.v1.ChecksumResponse
-	(*ScrubRequest)(nil),          // 38: waltz.storage.v1.ScrubRequest
-	(*ScrubResponse)(nil),         // 39: waltz.storage.v1.ScrubResponse
-	(*RepairRequest)(nil),         // 40: waltz.storage.v1.RepairRequest
-	(*RepairResponse)(nil),        // 41: waltz.storage.v1.RepairResponse
+	(ReplicaService)(0),           // 1: waltz.storage.v1.ReplicaService
+	(*DescribeRequest)(nil),       // 2: waltz.storage.v1.DescribeRequest
+	(*DescribeResponse)(nil),      // 3: waltz.storage.v1.DescribeResponse
+	(*AppendRequest)(nil),         // 4: waltz.storage.v1.AppendRequest
+	(*Append)(nil),                // 5: waltz.storage.v1.Append
+	(*AppendResponse)(nil),        // 6: waltz.storage.v1.AppendResponse
+	(*Appended)(nil),              // 7: waltz.storage.v1.Appended
+	(*Failed)(nil),                // 8: waltz.storage.v1.Failed
+	(*Fullness)(nil),              // 9: waltz.storage.v1.Fullness
+	(*OpenRequest)(nil),           // 10: waltz.storage.v1.OpenRequest
+	(*OpenResponse)(nil),          // 11: waltz.storage.v1.OpenResponse
+	(*StampStart)(nil),            // 12: waltz.storage.v1.StampStart
+	(*TruncateRequest)(nil),       // 13: waltz.storage.v1.TruncateRequest
+	(*TruncateResponse)(nil),      // 14: waltz.storage.v1.TruncateResponse
+	(*CopyRequest)(nil),           // 15: waltz.storage.v1.CopyRequest
+	(*CopyResponse)(nil),          // 16: waltz.storage.v1.CopyResponse
+	(*InstallRequest)(nil),        // 17: waltz.storage.v1.InstallRequest
+	(*InstallResponse)(nil),       // 18: waltz.storage.v1.InstallResponse
+	(*ConfirmRequest)(nil),        // 19: waltz.storage.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),       // 20: waltz.storage.v1.ConfirmResponse
+	(*ReadRequest)(nil),           // 21: waltz.storage.v1.ReadRequest
+	(*ReadResponse)(nil),          // 22: waltz.storage.v1.ReadResponse
+	(*AtRequest)(nil),             // 23: waltz.storage.v1.AtRequest
+	(*AtResponse)(nil),            // 24: waltz.storage.v1.AtResponse
+	(*Failure)(nil),               // 25: waltz.storage.v1.Failure
+	(*Refused)(nil),               // 26: waltz.storage.v1.Refused
+	(*Damage)(nil),                // 27: waltz.storage.v1.Damage
+	(*ListReplicasRequest)(nil),   // 28: waltz.storage.v1.ListReplicasRequest
+	(*ListReplicasResponse)(nil),  // 29: waltz.storage.v1.ListReplicasResponse
+	(*Replica)(nil),               // 30: waltz.storage.v1.Replica
+	(*CreateReplicaRequest)(nil),  // 31: waltz.storage.v1.CreateReplicaRequest
+	(*CreateReplicaResponse)(nil), // 32: waltz.storage.v1.CreateReplicaResponse
+	(*RemoveReplicaRequest)(nil),  // 33: waltz.storage.v1.RemoveReplicaRequest
+	(*RemoveReplicaResponse)(nil), // 34: waltz.storage.v1.RemoveReplicaResponse
+	(*SetAvailableRequest)(nil),   // 35: waltz.storage.v1.SetAvailableRequest
+	(*SetAvailableResponse)(nil),  // 36: waltz.storage.v1.SetAvailableResponse
+	(*ResetReplicaRequest)(nil),   // 37: waltz.storage.v1.ResetReplicaRequest
+	(*ResetReplicaResponse)(nil),  // 38: waltz.storage.v1.ResetReplicaResponse
+	(*ChecksumRequest)(nil),       // 39: waltz.storage.v1.ChecksumRequest
+	(*ChecksumResponse)(nil),      // 40: waltz.storage.v1.ChecksumResponse
+	(*ScrubRequest)(nil),          // 41: waltz.storage.v1.ScrubRequest
+	(*ScrubResponse)(nil),         // 42: waltz.storage.v1.ScrubResponse
+	(*ScrubStateRequest)(nil),     // 43: waltz.storage.v1.ScrubStateRequest
+	(*ScrubStateResponse)(nil),    // 44: waltz.storage.v1.ScrubStateResponse
+	(*RepairRequest)(nil),         // 45: waltz.storage.v1.RepairRequest
+	(*RepairResponse)(nil),        // 46: waltz.storage.v1.RepairResponse
 }
 var file_storagepb_storage_proto_depIdxs = []int32{
-	4,  // 0: waltz.storage.v1.AppendRequest.appends:type_name -> waltz.storage.v1.Append
-	6,  // 1: waltz.storage.v1.AppendResponse.appended:type_name -> waltz.storage.v1.Appended
-	7,  // 2: waltz.storage.v1.AppendResponse.failed:type_name -> waltz.storage.v1.Failed
-	8,  // 3: waltz.storage.v1.AppendResponse.fullness:type_name -> waltz.storage.v1.Fullness
-	22, // 4: waltz.storage.v1.Failed.failure:type_name -> waltz.storage.v1.Failure
-	11, // 5: waltz.storage.v1.OpenResponse.map:type_name -> waltz.storage.v1.StampStart
+	5,  // 0: waltz.storage.v1.AppendRequest.appends:type_name -> waltz.storage.v1.Append
+	7,  // 1: waltz.storage.v1.AppendResponse.appended:type_name -> waltz.storage.v1.Appended
+	8,  // 2: waltz.storage.v1.AppendResponse.failed:type_name -> waltz.storage.v1.Failed
+	9,  // 3: waltz.storage.v1.AppendResponse.fullness:type_name -> waltz.storage.v1.Fullness
+	25, // 4: waltz.storage.v1.Failed.failure:type_name -> waltz.storage.v1.Failure
+	12, // 5: waltz.storage.v1.OpenResponse.map:type_name -> waltz.storage.v1.StampStart
 	0,  // 6: waltz.storage.v1.Failure.reason:type_name -> waltz.storage.v1.Reason
-	23, // 7: waltz.storage.v1.Failure.refused:type_name -> waltz.storage.v1.Refused
-	24, // 8: waltz.storage.v1.Failure.damage:type_name -> waltz.storage.v1.Damage
-	27, // 9: waltz.storage.v1.ListReplicasResponse.replicas:type_name -> waltz.storage.v1.Replica
-	11, // 10: waltz.storage.v1.Replica.map:type_name -> waltz.storage.v1.StampStart
-	24, // 11: waltz.storage.v1.Replica.damage:type_name -> waltz.storage.v1.Damage
-	24, // 12: waltz.storage.v1.ScrubResponse.damage:type_name -> waltz.storage.v1.Damage
-	24, // 13: waltz.storage.v1.RepairResponse.damage:type_name -> waltz.storage.v1.Damage
-	1,  // 14: waltz.storage.v1.Storage.Describe:input_type -> waltz.storage.v1.DescribeRequest
-	3,  // 15: waltz.storage.v1.Storage.Append:input_type -> waltz.storage.v1.AppendRequest
-	9,  // 16: waltz.storage.v1.Storage.Open:input_type -> waltz.storage.v1.OpenRequest
-	12, // 17: waltz.storage.v1.Storage.Truncate:input_type -> waltz.storage.v1.TruncateRequest
-	14, // 18: waltz.storage.v1.Storage.Copy:input_type -> waltz.storage.v1.CopyRequest
-	16, // 19: waltz.storage.v1.Storage.Install:input_type -> waltz.storage.v1.InstallRequest
-	18, // 20: waltz.storage.v1.Storage.Read:input_type -> waltz.storage.v1.ReadRequest
-	20, // 21: waltz.storage.v1.Storage.At:input_type -> waltz.storage.v1.AtRequest
-	25, // 22: waltz.storage.v1.StorageAdmin.ListReplicas:input_type -> waltz.storage.v1.ListReplicasRequest
-	28, // 23: waltz.storage.v1.StorageAdmin.CreateReplica:input_type -> waltz.storage.v1.CreateReplicaRequest
-	30, // 24: waltz.storage.v1.StorageAdmin.RemoveReplica:input_type -> waltz.storage.v1.RemoveReplicaRequest
-	32, // 25: waltz.storage.v1.StorageAdmin.SetAvailable:input_type -> waltz.storage.v1.SetAvailableRequest
-	34, // 26: waltz.storage.v1.StorageAdmin.ResetReplica:input_type -> waltz.storage.v1.ResetReplicaRequest
-	36, // 27: waltz.storage.v1.StorageAdmin.Checksum:input_type -> waltz.storage.v1.ChecksumRequest
-	38, // 28: waltz.storage.v1.StorageAdmin.Scrub:input_type -> waltz.storage.v1.ScrubRequest
-	40, // 29: waltz.storage.v1.StorageAdmin.Repair:input_type -> waltz.storage.v1.RepairRequest
-	2,  // 30: waltz.storage.v1.Storage.Describe:output_type -> waltz.storage.v1.DescribeResponse
-	5,  // 31: waltz.storage.v1.Storage.Append:output_type -> waltz.storage.v1.AppendResponse
-	10, // 32: waltz.storage.v1.Storage.Open:output_type -> waltz.storage.v1.OpenResponse
-	13, // 33: waltz.storage.v1.Storage.Truncate:output_type -> waltz.storage.v1.TruncateResponse
-	15, // 34: waltz.storage.v1.Storage.Copy:output_type -> waltz.storage.v1.CopyResponse
-	17, // 35: waltz.storage.v1.Storage.Install:output_type -> waltz.storage.v1.InstallResponse
-	19, // 36: waltz.storage.v1.Storage.Read:output_type -> waltz.storage.v1.ReadResponse
-	21, // 37: waltz.storage.v1.Storage.At:output_type -> waltz.storage.v1.AtResponse
-	26, // 38: waltz.storage.v1.StorageAdmin.ListReplicas:output_type -> waltz.storage.v1.ListReplicasResponse
-	29, // 39: waltz.storage.v1.StorageAdmin.CreateReplica:output_type -> waltz.storage.v1.CreateReplicaResponse
-	31, // 40: waltz.storage.v1.StorageAdmin.RemoveReplica:output_type -> waltz.storage.v1.RemoveReplicaResponse
-	33, // 41: waltz.storage.v1.StorageAdmin.SetAvailable:output_type -> waltz.storage.v1.SetAvailableResponse
-	35, // 42: waltz.storage.v1.StorageAdmin.ResetReplica:output_type -> waltz.storage.v1.ResetReplicaResponse
-	37, // 43: waltz.storage.v1.StorageAdmin.Checksum:output_type -> waltz.storage.v1.ChecksumResponse
-	39, // 44: waltz.storage.v1.StorageAdmin.Scrub:output_type -> waltz.storage.v1.ScrubResponse
-	41, // 45: waltz.storage.v1.StorageAdmin.Repair:output_type -> waltz.storage.v1.RepairResponse
-	30, // [30:46] is the sub-list for method output_type
-	14, // [14:30] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	26, // 7: waltz.storage.v1.Failure.refused:type_name -> waltz.storage.v1.Refused
+	27, // 8: waltz.storage.v1.Failure.damage:type_name -> waltz.storage.v1.Damage
+	30, // 9: waltz.storage.v1.ListReplicasResponse.replicas:type_name -> waltz.storage.v1.Replica
+	12, // 10: waltz.storage.v1.Replica.map:type_name -> waltz.storage.v1.StampStart
+	1,  // 11: waltz.storage.v1.Replica.service:type_name -> waltz.storage.v1.ReplicaService
+	27, // 12: waltz.storage.v1.Replica.damage:type_name -> waltz.storage.v1.Damage
+	27, // 13: waltz.storage.v1.Replica.closed:type_name -> waltz.storage.v1.Damage
+	27, // 14: waltz.storage.v1.ScrubResponse.damage:type_name -> waltz.storage.v1.Damage
+	25, // 15: waltz.storage.v1.RepairRequest.failure:type_name -> waltz.storage.v1.Failure
+	27, // 16: waltz.storage.v1.RepairResponse.left:type_name -> waltz.storage.v1.Damage
+	2,  // 17: waltz.storage.v1.Storage.Describe:input_type -> waltz.storage.v1.DescribeRequest
+	4,  // 18: waltz.storage.v1.Storage.Append:input_type -> waltz.storage.v1.AppendRequest
+	10, // 19: waltz.storage.v1.Storage.Open:input_type -> waltz.storage.v1.OpenRequest
+	13, // 20: waltz.storage.v1.Storage.Truncate:input_type -> waltz.storage.v1.TruncateRequest
+	15, // 21: waltz.storage.v1.Storage.Copy:input_type -> waltz.storage.v1.CopyRequest
+	17, // 22: waltz.storage.v1.Storage.Install:input_type -> waltz.storage.v1.InstallRequest
+	19, // 23: waltz.storage.v1.Storage.Confirm:input_type -> waltz.storage.v1.ConfirmRequest
+	21, // 24: waltz.storage.v1.Storage.Read:input_type -> waltz.storage.v1.ReadRequest
+	23, // 25: waltz.storage.v1.Storage.At:input_type -> waltz.storage.v1.AtRequest
+	28, // 26: waltz.storage.v1.StorageAdmin.ListReplicas:input_type -> waltz.storage.v1.ListReplicasRequest
+	31, // 27: waltz.storage.v1.StorageAdmin.CreateReplica:input_type -> waltz.storage.v1.CreateReplicaRequest
+	33, // 28: waltz.storage.v1.StorageAdmin.RemoveReplica:input_type -> waltz.storage.v1.RemoveReplicaRequest
+	35, // 29: waltz.storage.v1.StorageAdmin.SetAvailable:input_type -> waltz.storage.v1.SetAvailableRequest
+	37, // 30: waltz.storage.v1.StorageAdmin.ResetReplica:input_type -> waltz.storage.v1.ResetReplicaRequest
+	39, // 31: waltz.storage.v1.StorageAdmin.Checksum:input_type -> waltz.storage.v1.ChecksumRequest
+	41, // 32: waltz.storage.v1.StorageAdmin.Scrub:input_type -> waltz.storage.v1.ScrubRequest
+	43, // 33: waltz.storage.v1.StorageAdmin.ScrubState:input_type -> waltz.storage.v1.ScrubStateRequest
+	45, // 34: waltz.storage.v1.StorageAdmin.Repair:input_type -> waltz.storage.v1.RepairRequest
+	3,  // 35: waltz.storage.v1.Storage.Describe:output_type -> waltz.storage.v1.DescribeResponse
+	6,  // 36: waltz.storage.v1.Storage.Append:output_type -> waltz.storage.v1.AppendResponse
+	11, // 37: waltz.storage.v1.Storage.Open:output_type -> waltz.storage.v1.OpenResponse
+	14, // 38: waltz.storage.v1.Storage.Truncate:output_type -> waltz.storage.v1.TruncateResponse
+	16, // 39: waltz.storage.v1.Storage.Copy:output_type -> waltz.storage.v1.CopyResponse
+	18, // 40: waltz.storage.v1.Storage.Install:output_type -> waltz.storage.v1.InstallResponse
+	20, // 41: waltz.storage.v1.Storage.Confirm:output_type -> waltz.storage.v1.ConfirmResponse
+	22, // 42: waltz.storage.v1.Storage.Read:output_type -> waltz.storage.v1.ReadResponse
+	24, // 43: waltz.storage.v1.Storage.At:output_type -> waltz.storage.v1.AtResponse
+	29, // 44: waltz.storage.v1.StorageAdmin.ListReplicas:output_type -> waltz.storage.v1.ListReplicasResponse
+	32, // 45: waltz.storage.v1.StorageAdmin.CreateReplica:output_type -> waltz.storage.v1.CreateReplicaResponse
+	34, // 46: waltz.storage.v1.StorageAdmin.RemoveReplica:output_type -> waltz.storage.v1.RemoveReplicaResponse
+	36, // 47: waltz.storage.v1.StorageAdmin.SetAvailable:output_type -> waltz.storage.v1.SetAvailableResponse
+	38, // 48: waltz.storage.v1.StorageAdmin.ResetReplica:output_type -> waltz.storage.v1.ResetReplicaResponse
+	40, // 49: waltz.storage.v1.StorageAdmin.Checksum:output_type -> waltz.storage.v1.ChecksumResponse
+	42, // 50: waltz.storage.v1.StorageAdmin.Scrub:output_type -> waltz.storage.v1.ScrubResponse
+	44, // 51: waltz.storage.v1.StorageAdmin.ScrubState:output_type -> waltz.storage.v1.ScrubStateResponse
+	46, // 52: waltz.storage.v1.StorageAdmin.Repair:output_type -> waltz.storage.v1.RepairResponse
+	35, // [35:53] is the sub-list for method output_type
+	17, // [17:35] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_storagepb_storage_proto_init() }
@@ -2888,8 +3399,8 @@ func file_storagepb_storage_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_storagepb_storage_proto_rawDesc), len(file_storagepb_storage_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   41,
+			NumEnums:      2,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

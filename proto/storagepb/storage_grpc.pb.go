@@ -35,6 +35,7 @@ const (
 	Storage_Truncate_FullMethodName = "/waltz.storage.v1.Storage/Truncate"
 	Storage_Copy_FullMethodName     = "/waltz.storage.v1.Storage/Copy"
 	Storage_Install_FullMethodName  = "/waltz.storage.v1.Storage/Install"
+	Storage_Confirm_FullMethodName  = "/waltz.storage.v1.Storage/Confirm"
 	Storage_Read_FullMethodName     = "/waltz.storage.v1.Storage/Read"
 	Storage_At_FullMethodName       = "/waltz.storage.v1.Storage/At"
 )
@@ -62,6 +63,8 @@ type StorageClient interface {
 	Copy(ctx context.Context, in *CopyRequest, opts ...grpc.CallOption) (*CopyResponse, error)
 	// Install makes a replica one of the session.
 	Install(ctx context.Context, in *InstallRequest, opts ...grpc.CallOption) (*InstallResponse, error)
+	// Confirm is refused if the replica has promised a higher session.
+	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmResponse, error)
 	// Read returns records from first on: at least one, at most to last, and as many
 	// as are at hand and fit into bytes_max.
 	Read(ctx context.Context, in *ReadRequest, opts ...grpc.CallOption) (*ReadResponse, error)
@@ -140,6 +143,16 @@ func (c *storageClient) Install(ctx context.Context, in *InstallRequest, opts ..
 	return out, nil
 }
 
+func (c *storageClient) Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmResponse)
+	err := c.cc.Invoke(ctx, Storage_Confirm_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *storageClient) Read(ctx context.Context, in *ReadRequest, opts ...grpc.CallOption) (*ReadResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReadResponse)
@@ -183,6 +196,8 @@ type StorageServer interface {
 	Copy(context.Context, *CopyRequest) (*CopyResponse, error)
 	// Install makes a replica one of the session.
 	Install(context.Context, *InstallRequest) (*InstallResponse, error)
+	// Confirm is refused if the replica has promised a higher session.
+	Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error)
 	// Read returns records from first on: at least one, at most to last, and as many
 	// as are at hand and fit into bytes_max.
 	Read(context.Context, *ReadRequest) (*ReadResponse, error)
@@ -215,6 +230,9 @@ func (UnimplementedStorageServer) Copy(context.Context, *CopyRequest) (*CopyResp
 }
 func (UnimplementedStorageServer) Install(context.Context, *InstallRequest) (*InstallResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Install not implemented")
+}
+func (UnimplementedStorageServer) Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Confirm not implemented")
 }
 func (UnimplementedStorageServer) Read(context.Context, *ReadRequest) (*ReadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Read not implemented")
@@ -340,6 +358,24 @@ func _Storage_Install_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Storage_Confirm_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Confirm(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Confirm_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Confirm(ctx, req.(*ConfirmRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Storage_Read_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReadRequest)
 	if err := dec(in); err != nil {
@@ -404,6 +440,10 @@ var Storage_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Storage_Install_Handler,
 		},
 		{
+			MethodName: "Confirm",
+			Handler:    _Storage_Confirm_Handler,
+		},
+		{
 			MethodName: "Read",
 			Handler:    _Storage_Read_Handler,
 		},
@@ -431,6 +471,7 @@ const (
 	StorageAdmin_ResetReplica_FullMethodName  = "/waltz.storage.v1.StorageAdmin/ResetReplica"
 	StorageAdmin_Checksum_FullMethodName      = "/waltz.storage.v1.StorageAdmin/Checksum"
 	StorageAdmin_Scrub_FullMethodName         = "/waltz.storage.v1.StorageAdmin/Scrub"
+	StorageAdmin_ScrubState_FullMethodName    = "/waltz.storage.v1.StorageAdmin/ScrubState"
 	StorageAdmin_Repair_FullMethodName        = "/waltz.storage.v1.StorageAdmin/Repair"
 )
 
@@ -444,22 +485,26 @@ type StorageAdminClient interface {
 	ListReplicas(ctx context.Context, in *ListReplicasRequest, opts ...grpc.CallOption) (*ListReplicasResponse, error)
 	// CreateReplica makes an empty replica, or returns the one that is there.
 	CreateReplica(ctx context.Context, in *CreateReplicaRequest, opts ...grpc.CallOption) (*CreateReplicaResponse, error)
-	// RemoveReplica takes a replica out of service for good. Its files stay, under
-	// another name, if that is asked for.
+	// RemoveReplica gives up a replica. Its files are deleted, or stay for a later
+	// CreateReplica.
 	RemoveReplica(ctx context.Context, in *RemoveReplicaRequest, opts ...grpc.CallOption) (*RemoveReplicaResponse, error)
 	// SetAvailable takes a replica out of service for a while, or back into it. What
 	// it holds stays.
 	SetAvailable(ctx context.Context, in *SetAvailableRequest, opts ...grpc.CallOption) (*SetAvailableResponse, error)
-	// ResetReplica gives a replica, whose disk was restored from a back-up, a new
+	// ResetReplica gives a replica, whose disk was restored from a back-up say, a new
 	// incarnation, so that it counts as absent until it is caught up.
 	ResetReplica(ctx context.Context, in *ResetReplicaRequest, opts ...grpc.CallOption) (*ResetReplicaResponse, error)
-	// Checksum reads a range and returns the checksum of its bytes, which replicas
-	// with the same records have in common.
+	// Checksum reads and verifies a range, and returns the checksum of its bytes,
+	// which replicas with the same records have in common.
 	Checksum(ctx context.Context, in *ChecksumRequest, opts ...grpc.CallOption) (*ChecksumResponse, error)
 	// Scrub reads and verifies everything, and reports what is damaged.
 	Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (*ScrubResponse, error)
-	// Repair replaces damaged records by those of another replica.
-	Repair(ctx context.Context, in *RepairRequest, opts ...grpc.CallOption) (*RepairResponse, error)
+	// ScrubState tells how far the scrubbing in the background is.
+	ScrubState(ctx context.Context, in *ScrubStateRequest, opts ...grpc.CallOption) (*ScrubStateResponse, error)
+	// Repair replaces damaged records by those of another replica, which the caller
+	// brings: the first request says what to repair; each answer but the last asks
+	// for records, and the next request brings them.
+	Repair(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RepairRequest, RepairResponse], error)
 }
 
 type storageAdminClient struct {
@@ -540,15 +585,28 @@ func (c *storageAdminClient) Scrub(ctx context.Context, in *ScrubRequest, opts .
 	return out, nil
 }
 
-func (c *storageAdminClient) Repair(ctx context.Context, in *RepairRequest, opts ...grpc.CallOption) (*RepairResponse, error) {
+func (c *storageAdminClient) ScrubState(ctx context.Context, in *ScrubStateRequest, opts ...grpc.CallOption) (*ScrubStateResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RepairResponse)
-	err := c.cc.Invoke(ctx, StorageAdmin_Repair_FullMethodName, in, out, cOpts...)
+	out := new(ScrubStateResponse)
+	err := c.cc.Invoke(ctx, StorageAdmin_ScrubState_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
+
+func (c *storageAdminClient) Repair(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RepairRequest, RepairResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &StorageAdmin_ServiceDesc.Streams[0], StorageAdmin_Repair_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RepairRequest, RepairResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StorageAdmin_RepairClient = grpc.BidiStreamingClient[RepairRequest, RepairResponse]
 
 // StorageAdminServer is the server API for StorageAdmin service.
 // All implementations must embed UnimplementedStorageAdminServer
@@ -560,22 +618,26 @@ type StorageAdminServer interface {
 	ListReplicas(context.Context, *ListReplicasRequest) (*ListReplicasResponse, error)
 	// CreateReplica makes an empty replica, or returns the one that is there.
 	CreateReplica(context.Context, *CreateReplicaRequest) (*CreateReplicaResponse, error)
-	// RemoveReplica takes a replica out of service for good. Its files stay, under
-	// another name, if that is asked for.
+	// RemoveReplica gives up a replica. Its files are deleted, or stay for a later
+	// CreateReplica.
 	RemoveReplica(context.Context, *RemoveReplicaRequest) (*RemoveReplicaResponse, error)
 	// SetAvailable takes a replica out of service for a while, or back into it. What
 	// it holds stays.
 	SetAvailable(context.Context, *SetAvailableRequest) (*SetAvailableResponse, error)
-	// ResetReplica gives a replica, whose disk was restored from a back-up, a new
+	// ResetReplica gives a replica, whose disk was restored from a back-up say, a new
 	// incarnation, so that it counts as absent until it is caught up.
 	ResetReplica(context.Context, *ResetReplicaRequest) (*ResetReplicaResponse, error)
-	// Checksum reads a range and returns the checksum of its bytes, which replicas
-	// with the same records have in common.
+	// Checksum reads and verifies a range, and returns the checksum of its bytes,
+	// which replicas with the same records have in common.
 	Checksum(context.Context, *ChecksumRequest) (*ChecksumResponse, error)
 	// Scrub reads and verifies everything, and reports what is damaged.
 	Scrub(context.Context, *ScrubRequest) (*ScrubResponse, error)
-	// Repair replaces damaged records by those of another replica.
-	Repair(context.Context, *RepairRequest) (*RepairResponse, error)
+	// ScrubState tells how far the scrubbing in the background is.
+	ScrubState(context.Context, *ScrubStateRequest) (*ScrubStateResponse, error)
+	// Repair replaces damaged records by those of another replica, which the caller
+	// brings: the first request says what to repair; each answer but the last asks
+	// for records, and the next request brings them.
+	Repair(grpc.BidiStreamingServer[RepairRequest, RepairResponse]) error
 	mustEmbedUnimplementedStorageAdminServer()
 }
 
@@ -607,8 +669,11 @@ func (UnimplementedStorageAdminServer) Checksum(context.Context, *ChecksumReques
 func (UnimplementedStorageAdminServer) Scrub(context.Context, *ScrubRequest) (*ScrubResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Scrub not implemented")
 }
-func (UnimplementedStorageAdminServer) Repair(context.Context, *RepairRequest) (*RepairResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Repair not implemented")
+func (UnimplementedStorageAdminServer) ScrubState(context.Context, *ScrubStateRequest) (*ScrubStateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ScrubState not implemented")
+}
+func (UnimplementedStorageAdminServer) Repair(grpc.BidiStreamingServer[RepairRequest, RepairResponse]) error {
+	return status.Error(codes.Unimplemented, "method Repair not implemented")
 }
 func (UnimplementedStorageAdminServer) mustEmbedUnimplementedStorageAdminServer() {}
 func (UnimplementedStorageAdminServer) testEmbeddedByValue()                      {}
@@ -757,23 +822,30 @@ func _StorageAdmin_Scrub_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
-func _StorageAdmin_Repair_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RepairRequest)
+func _StorageAdmin_ScrubState_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScrubStateRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(StorageAdminServer).Repair(ctx, in)
+		return srv.(StorageAdminServer).ScrubState(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: StorageAdmin_Repair_FullMethodName,
+		FullMethod: StorageAdmin_ScrubState_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(StorageAdminServer).Repair(ctx, req.(*RepairRequest))
+		return srv.(StorageAdminServer).ScrubState(ctx, req.(*ScrubStateRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _StorageAdmin_Repair_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(StorageAdminServer).Repair(&grpc.GenericServerStream[RepairRequest, RepairResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StorageAdmin_RepairServer = grpc.BidiStreamingServer[RepairRequest, RepairResponse]
 
 // StorageAdmin_ServiceDesc is the grpc.ServiceDesc for StorageAdmin service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -811,10 +883,17 @@ var StorageAdmin_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _StorageAdmin_Scrub_Handler,
 		},
 		{
-			MethodName: "Repair",
-			Handler:    _StorageAdmin_Repair_Handler,
+			MethodName: "ScrubState",
+			Handler:    _StorageAdmin_ScrubState_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Repair",
+			Handler:       _StorageAdmin_Repair_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "storagepb/storage.proto",
 }

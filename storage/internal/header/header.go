@@ -71,6 +71,15 @@ func (h Header) Encode(size int) []byte {
 // Decode reads a whole block of a kind of file. Errors wrap ErrDamaged,
 // ErrNewerFormat or, unless it is of the given cluster, ErrOtherCluster.
 func Decode(b []byte, magic, cluster string) (Header, error) {
+	h, err := Parse(b, magic)
+	if err == nil && h.Cluster != cluster {
+		return Header{}, fmt.Errorf("cluster key is %q, not %q: %w", h.Cluster, cluster, ErrOtherCluster)
+	}
+	return h, err
+}
+
+// Parse is Decode of a block of any cluster.
+func Parse(b []byte, magic string) (Header, error) {
 	le := binary.LittleEndian
 	if len(b) < Size || string(b[:magicSize]) != magic {
 		return Header{}, fmt.Errorf("%w: it does not begin with %q", ErrDamaged, magic)
@@ -85,11 +94,7 @@ func Decode(b []byte, magic, cluster string) (Header, error) {
 	if n > ClusterMax {
 		return Header{}, fmt.Errorf("%w: cluster key of %d bytes", ErrDamaged, n)
 	}
-	h := Header{Magic: magic, Cluster: string(b[32 : 32+n]), Number: le.Uint64(b[16:]), Partition: txn.Partition(le.Uint32(b[24:]))}
-	if h.Cluster != cluster {
-		return Header{}, fmt.Errorf("cluster key is %q, not %q: %w", h.Cluster, cluster, ErrOtherCluster)
-	}
-	return h, nil
+	return Header{Magic: magic, Cluster: string(b[32 : 32+n]), Number: le.Uint64(b[16:]), Partition: txn.Partition(le.Uint32(b[24:]))}, nil
 }
 
 // checksum is that of the block with zeros in the checksum's place.

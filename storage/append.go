@@ -121,9 +121,6 @@ func (s *Storage) admitLocked(p txn.Partition) (r *replica, room <-chan struct{}
 		}
 		return nil, s.mu.room, nil
 	}
-	r, err = s.replicaLocked(p)
-	if err == nil && r.Closed != nil {
-		err = r.Closed
-	}
+	r, err = s.takesLocked(p)
 	return r, nil, err
 }

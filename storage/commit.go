@@ -233,6 +233,9 @@ func (s *Storage) applyLocked(b *batch, st *step, cost int) {
 	default:
 		s.mu.backlog -= st.r.Apply(&st.e, partition.Chunk{})
 	}
+	if st.e.Kind == journal.Gone {
+		delete(s.mu.replicas, st.r.Now.Partition)
+	}
 	st.last = session.Appended{Replica: st.r.Now.Self, Last: st.r.Now.Last}
 }
 

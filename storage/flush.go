@@ -30,6 +30,7 @@ func (s *Storage) requestCheckpoint() {
 // flushLoop writes segments behind the journal, so that no answer waits for
 // them. It is the only goroutine that writes them.
 func (s *Storage) flushLoop() {
+	defer s.dropTasks()
 	for {
 		select {
 		case <-s.flushWake:
@@ -47,6 +48,7 @@ func (s *Storage) flushLoop() {
 // flushOnce does what is wanted; false if the disk is full and it must be tried
 // again.
 func (s *Storage) flushOnce() bool {
+	s.runTasks()
 	s.mu.Lock()
 	want := s.mu.want
 	s.mu.want.checkpoint, s.mu.want.flush = false, false
@@ -99,18 +101,33 @@ func (s *Storage) checkpoint() error {
 		if err := s.Err(); err != nil {
 			return err
 		}
-		if err := s.flushReplica(r, current); err != nil {
+		if err := s.checkpointReplica(r, current); err != nil {
 			return err
 		}
-		if err := r.log.Sync(); err != nil {
-			return err
-		}
-		s.synced(r)
 	}
 	s.journal.Free(current)
 	s.mu.Lock()
 	s.mu.stats.checkpoints++
 	s.mu.Unlock()
+	return nil
+}
+
+// checkpointReplica makes durable in segments what journal files before one hold
+// of a replica, or removes one that is to be removed.
+func (s *Storage) checkpointReplica(r *replica, current uint64) error {
+	s.mu.Lock()
+	removing := r.Service == partition.Removing
+	s.mu.Unlock()
+	if removing {
+		return s.deleteFiles(r)
+	}
+	if err := s.flushReplica(r, current); err != nil {
+		return err
+	}
+	if err := r.log.Sync(); err != nil {
+		return err
+	}
+	s.synced(r)
 	return nil
 }
 
@@ -138,7 +155,7 @@ func (s *Storage) replicas() []*replica {
 // journal file it goes on until nothing is needed of the files before it, even
 // if the replica is truncated meanwhile.
 func (s *Storage) flushReplica(r *replica, before uint64) error {
-	for {
+	for !r.deleted {
 		if err := s.flushTail(r); err != nil {
 			return fmt.Errorf("flush partition %d: %w", r.Now.Partition, err)
 		}
@@ -149,6 +166,7 @@ func (s *Storage) flushReplica(r *replica, before uint64) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // flushTail writes the tail as it is now. If the replica is truncated meanwhile
@@ -160,7 +178,7 @@ func (s *Storage) flushTail(r *replica) error {
 	if err := r.log.Rebuild(); err != nil {
 		return err
 	}
-	if r.log.End() != end && (len(tail) > 0 || r.log.End() > end) {
+	if !r.log.Positioned() && len(tail) > 0 || r.log.End() != end && (len(tail) > 0 || r.log.End() > end) {
 		if err := r.log.Cut(end); err != nil && !damage.Is(err) {
 			return err
 		}

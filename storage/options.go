@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/waltz-log/waltz/internal/vfs"
@@ -45,6 +46,10 @@ type Options struct {
 	// OpenFilesMax is how many files are kept open for reading. Default 256; at
 	// least 4.
 	OpenFilesMax int
+	// BulkReads is how many reads of 128 KiB and more, as of replicas and subscribers
+	// that catch up, are made at the same time; others wait. Default half of the
+	// processors, at least 1.
+	BulkReads int
 	// RetryInterval is how long a full disk is left alone before it is tried again.
 	// Default 250 ms.
 	RetryInterval time.Duration
@@ -84,6 +89,7 @@ func (o Options) withDefaults() (Options, error) {
 	bound(&errs, "FlushBytes", &o.FlushBytes, 4<<20, 4<<10)
 	bound(&errs, "BacklogBytes", &o.BacklogBytes, max(64<<20, o.FlushBytes), o.FlushBytes)
 	bound(&errs, "OpenFilesMax", &o.OpenFilesMax, 256, 4)
+	bound(&errs, "BulkReads", &o.BulkReads, max(runtime.GOMAXPROCS(0)/2, 1), 1)
 	bound(&errs, "RetryInterval", &o.RetryInterval, 250*time.Millisecond, time.Millisecond)
 	if err := errors.Join(errs...); err != nil {
 		return o, fmt.Errorf("storage options: %w", err)

@@ -8,6 +8,7 @@ import (
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/storage/internal/partition"
+	"github.com/waltz-log/waltz/storage/internal/segment"
 )
 
 // Read returns whole records from first on, at most to last, at least one and as
@@ -15,18 +16,39 @@ import (
 // durable records are returned, and each was verified. The frame must not be
 // changed. Errors: [ErrOutOfRange], [*DamagedError], [ErrNoReplica].
 func (s *Storage) Read(ctx context.Context, p txn.Partition, first, last txn.ID, bytesMax int) (record.Frame, error) {
-	f, err := s.read(ctx, p, first, last, bytesMax)
+	return s.ReadInto(ctx, p, first, last, bytesMax, nil)
+}
+
+// ReadSlack is how much longer than bytesMax a buffer for ReadInto should be.
+const ReadSlack = segment.ReadSlack
+
+// ReadInto is Read with a buffer of the caller's. The frame is a part of it if the
+// records came from segments and it is large enough, ReadSlack beyond bytesMax
+// always is; else it is not touched. It saves the memory of large reads.
+func (s *Storage) ReadInto(ctx context.Context, p txn.Partition, first, last txn.ID, bytesMax int, buf []byte) (record.Frame, error) {
+	f, err := s.read(ctx, p, first, last, bytesMax, buf)
 	if err != nil {
 		return nil, fmt.Errorf("read transaction %d of partition %d: %w", first, p, err)
 	}
 	return f, nil
 }
 
-func (s *Storage) read(ctx context.Context, p txn.Partition, first, last txn.ID, bytesMax int) (record.Frame, error) {
-	r, err := s.replica(p)
+func (s *Storage) read(ctx context.Context, p txn.Partition, first, last txn.ID, bytesMax int, buf []byte) (record.Frame, error) {
+	r, err := s.serves(p)
 	if err != nil {
 		return nil, err
 	}
+	return s.readReplica(ctx, r, first, last, bytesMax, buf)
+}
+
+// serves returns a partition's replica if it may be read.
+func (s *Storage) serves(p txn.Partition) (*replica, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.servesLocked(p)
+}
+
+func (s *Storage) readReplica(ctx context.Context, r *replica, first, last txn.ID, bytesMax int, buf []byte) (record.Frame, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
@@ -35,7 +57,7 @@ func (s *Storage) read(ctx context.Context, p txn.Partition, first, last txn.ID,
 		if err != nil {
 			return nil, err
 		}
-		f, err := s.readFrom(r, w, bytesMax)
+		f, err := s.readFrom(ctx, r, w, bytesMax, buf)
 		if s.moved(r, w.moves, w.cuts, err) {
 			continue // records went to the segments, or were cut, while we read
 		}
@@ -91,9 +113,9 @@ func (s *Storage) locate(r *replica, first, last txn.ID, bytesMax int) (where, e
 	return w, nil
 }
 
-func (s *Storage) readFrom(r *replica, w where, bytesMax int) (record.Frame, error) {
+func (s *Storage) readFrom(ctx context.Context, r *replica, w where, bytesMax int, buf []byte) (record.Frame, error) {
 	if len(w.chunks) == 0 {
-		return r.log.Read(w.first, w.last, bytesMax)
+		return s.readSegment(ctx, r, w, bytesMax, buf)
 	}
 	var all record.Frame
 	for i, c := range w.chunks {
@@ -118,6 +140,25 @@ func (s *Storage) readFrom(r *replica, w where, bytesMax int) (record.Frame, err
 		}
 	}
 	return all, nil
+}
+
+// bulkRead is from which size on a read waits for its turn.
+const bulkRead = 128 << 10
+
+// readSegment reads from segments. Large reads are those of replicas, subscribers
+// and views that catch up; there are so many and so fast ones, and each of them
+// keeps disk and processor busy for so long, that appends would have to wait
+// behind them. So they take turns, and leave a processor free.
+func (s *Storage) readSegment(ctx context.Context, r *replica, w where, bytesMax int, buf []byte) (record.Frame, error) {
+	if bytesMax >= bulkRead {
+		select {
+		case s.bulk <- struct{}{}:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		defer func() { <-s.bulk }()
+	}
+	return r.log.ReadInto(w.first, w.last, bytesMax, buf)
 }
 
 // moved reports whether a read must be made again: it failed, or may have mixed
@@ -146,7 +187,7 @@ func (s *Storage) At(ctx context.Context, p txn.Partition, t txn.Timestamp) (txn
 }
 
 func (s *Storage) at(ctx context.Context, p txn.Partition, t txn.Timestamp) (txn.ID, error) {
-	r, err := s.replica(p)
+	r, err := s.serves(p)
 	if err != nil {
 		return txn.None, err
 	}
@@ -195,10 +236,4 @@ func (s *Storage) State(p txn.Partition) (session.Promise, error) {
 		return session.Promise{}, err
 	}
 	return r.Now.Promise(), nil
-}
-
-// ReadInto is Read with a buffer of the caller's, of which the frame may be a
-// part: it is used if it is large enough, and saves an allocation.
-func (s *Storage) ReadInto(ctx context.Context, p txn.Partition, first, last txn.ID, bytesMax int, buf []byte) (record.Frame, error) {
-	return s.Read(ctx, p, first, last, bytesMax)
 }

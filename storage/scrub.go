@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/storage/internal/segment"
 )
 
 // ScrubReport says what Scrub read.
@@ -36,7 +37,7 @@ func (s *Storage) scrubReplica(ctx context.Context, r *replica, report *ScrubRep
 		last, cuts := r.InSegments, r.Cuts
 		s.mu.Unlock()
 		var found []error
-		records, bytes, err := r.log.Scrub(ctx, last, func(err error) { found = append(found, err) })
+		records, bytes, err := r.log.Scrub(ctx, segment.Pass{Last: last, Found: func(err error) { found = append(found, err) }})
 		if s.cutSince(r, cuts) {
 			continue // a truncation under our eyes looks like damage
 		}

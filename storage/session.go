@@ -12,7 +12,8 @@ import (
 )
 
 // CreateReplica makes an empty replica of a partition, durable on return, and
-// returns its identity; if there is one already, that one's.
+// returns its identity; if there is one already, that one's. If one was removed
+// and its files were kept, they are the new one's, as after a Reset with Keep.
 func (s *Storage) CreateReplica(ctx context.Context, p txn.Partition) (session.Replica, error) {
 	self, err := s.createReplica(ctx, p)
 	if err != nil {
@@ -25,11 +26,35 @@ func (s *Storage) createReplica(ctx context.Context, p txn.Partition) (session.R
 	if p < 0 {
 		return session.Replica{}, fmt.Errorf("partition %d is negative", p)
 	}
-	s.creating.Lock() // two calls for one partition make one replica
-	defer s.creating.Unlock()
-	if r, err := s.replica(p); err == nil {
-		return r.Now.Self, s.awaitQueued(ctx, r)
+	ctx, end, err := s.administer(ctx, p) // two calls for one partition make one replica
+	if err != nil {
+		return session.Replica{}, err
 	}
+	defer end()
+	switch r := s.found(p); {
+	case r == nil:
+	case r.NextService == partition.Unassigned:
+		done, err := s.reset(ctx, r, true)
+		return done.Replica, err
+	case r.NextService == partition.Removing:
+		if err := s.finishRemoval(ctx, r); err != nil {
+			return session.Replica{}, err
+		}
+	default:
+		return r.Next.Self, s.awaitQueued(ctx, r)
+	}
+	return s.createEmpty(ctx, p)
+}
+
+// found returns a partition's replica, whatever it is; nil if there is none. What
+// it is only changes by those who administer it.
+func (s *Storage) found(p txn.Partition) *replica {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.replicas[p]
+}
+
+func (s *Storage) createEmpty(ctx context.Context, p txn.Partition) (session.Replica, error) {
 	if err := s.folder.makePartition(p); err != nil {
 		return session.Replica{}, s.mayFail(err)
 	}
@@ -141,10 +166,7 @@ func (s *Storage) Confirm(_ context.Context, m session.Confirm) error {
 	if s.mu.err != nil {
 		return s.mu.err
 	}
-	r, err := s.replicaLocked(m.Partition)
-	if err == nil && r.Closed != nil {
-		err = r.Closed
-	}
+	r, err := s.takesLocked(m.Partition)
 	if err != nil {
 		return fmt.Errorf("confirm session %d of partition %d: %w", m.Session, m.Partition, err)
 	}

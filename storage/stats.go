@@ -6,6 +6,7 @@ import (
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/storage/internal/journal"
+	"github.com/waltz-log/waltz/storage/internal/partition"
 )
 
 // Stats is a snapshot of what a storage did since it was opened, and of what it
@@ -35,9 +36,12 @@ func (s *Storage) Stats() Stats {
 	defer s.mu.Unlock()
 	st.Appends, st.Checkpoints = s.mu.stats.appends, s.mu.stats.checkpoints
 	st.QueueBytes, st.BacklogBytes = s.mu.queue.bytes(), s.mu.backlog
-	st.Replicas = len(s.mu.replicas)
 	st.Full = s.mu.full.journal != nil || s.mu.full.segments != nil
 	for _, r := range s.mu.replicas {
+		if r.NextService >= partition.Unassigned {
+			continue
+		}
+		st.Replicas++
 		if r.Closed != nil || len(r.Damage) > 0 {
 			st.Damaged++
 		}
@@ -54,15 +58,17 @@ type Info struct {
 	Closed    *DamagedError   // why it takes no messages any more; nil: it does
 }
 
-// Replicas describes all replicas, in the order of their partitions.
+// Replicas describes all replicas but those that were removed, in the order of
+// their partitions.
 func (s *Storage) Replicas() []Info {
 	var all []Info
 	for _, r := range s.replicas() {
 		s.mu.Lock()
-		all = append(all, Info{
-			Partition: r.Now.Partition, Promise: r.Now.Promise(), Segments: len(r.log.Extents()),
-			Damage: slices.Clone(r.Damage), Closed: r.Closed,
-		})
+		if r.NextService >= partition.Unassigned {
+			s.mu.Unlock()
+			continue
+		}
+		all = append(all, s.infoLocked(r))
 		s.mu.Unlock()
 	}
 	return all

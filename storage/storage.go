@@ -29,14 +29,15 @@ type Storage struct {
 	journal *journal.Writer // set under mu before any other goroutine of the storage's runs
 	files   *segment.Files
 
-	ctx        context.Context // ends with Close, and with a failure
-	cancel     context.CancelCauseFunc
-	committing sync.WaitGroup // the goroutine that writes the journal
-	flushing   sync.WaitGroup // the one that writes segments
-	closing    sync.Once
-	closeErr   error
-	flushWake  chan struct{}
-	creating   sync.Mutex // CreateReplica; taken before mu
+	ctx           context.Context // ends with Close, and with a failure
+	cancel        context.CancelCauseFunc
+	committing    sync.WaitGroup // the goroutine that writes the journal
+	flushing      sync.WaitGroup // the one that writes segments
+	closing       sync.Once
+	closeErr      error
+	flushWake     chan struct{}
+	bulk          chan struct{}  // holds one for each large read under way
+	administering sync.WaitGroup // calls that change replicas as a whole
 
 	mu struct {
 		sync.Mutex
@@ -53,7 +54,9 @@ type Storage struct {
 		full     struct{ journal, segments error }
 		want     struct{ checkpoint, flush bool }
 		stats    counters
-		odd      []*DamagedError // damage that lost nothing
+		odd      []*DamagedError                 // damage that lost nothing
+		busy     map[txn.Partition]chan struct{} // being administered; closed when that ends
+		tasks    []*task                         // for the flusher
 	}
 }
 
@@ -61,6 +64,7 @@ type Storage struct {
 type replica struct {
 	*partition.Replica              // guarded by Storage.mu
 	log                *segment.Log // written by the flusher only
+	deleted, gone      bool         // its files are; that is in the journal's queue. The flusher's
 }
 
 // Open opens the storage in a folder, or makes one. It replays the journal,
@@ -79,9 +83,10 @@ func Open(ctx context.Context, o Options) (*Storage, error) {
 	s := &Storage{
 		o: o, folder: folder{fs: o.FS, dir: o.Dir, cluster: o.ClusterKey},
 		start: session.Start(random()), files: segment.NewFiles(o.FS, o.OpenFilesMax), flushWake: make(chan struct{}, 1),
+		bulk: make(chan struct{}, o.BulkReads),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.mu.replicas = map[txn.Partition]*replica{}
+	s.mu.replicas, s.mu.busy = map[txn.Partition]*replica{}, map[txn.Partition]chan struct{}{}
 	s.mu.queue, s.mu.spare = newBatch(), newBatch()
 	s.mu.wake, s.mu.room = make(chan struct{}, 1), make(chan struct{})
 	if err := s.open(); err != nil {
@@ -166,6 +171,7 @@ func (s *Storage) close() error {
 	s.committing.Wait()
 	s.cancel(ErrClosed)
 	s.flushing.Wait()
+	s.administering.Wait()
 	s.settle()
 	err := s.journal.Close()
 	s.files.Close()
@@ -265,7 +271,7 @@ func (s *Storage) replica(p txn.Partition) (*replica, error) {
 
 func (s *Storage) replicaLocked(p txn.Partition) (*replica, error) {
 	r := s.mu.replicas[p]
-	if r == nil {
+	if r == nil || r.NextService >= partition.Unassigned {
 		return nil, fmt.Errorf("partition %d: %w", p, ErrNoReplica)
 	}
 	return r, nil
@@ -310,7 +316,8 @@ func (s *Storage) setJournalFull(err error) {
 	s.o.Logger.Info("disk has room again, appends are taken")
 }
 
-// noteDamage remembers and reports damage found in segments.
+// noteDamage remembers and reports damage found in segments, also in the journal:
+// the next start refuses the same records without having to come across them.
 func (s *Storage) noteDamage(r *replica, err error) {
 	var d *damage.Error
 	if !errors.As(err, &d) {
@@ -318,6 +325,9 @@ func (s *Storage) noteDamage(r *replica, err error) {
 	}
 	s.mu.Lock()
 	added := r.AddDamage(d)
+	if added && s.usableLocked() == nil { // else the next journal file's opening state has it
+		s.enqueueLocked(r, partition.Mark(d), nil)
+	}
 	s.mu.Unlock()
 	if added {
 		s.reportDamage(d)

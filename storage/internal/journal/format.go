@@ -40,6 +40,17 @@ const (
 	Truncate
 	// Flushed says that segments hold everything up to Last, on disk.
 	Flushed
+	// Reset makes the replica another one, with the log up to Last: Session (its
+	// incarnation), Last. What is kept is in synced segments.
+	Reset
+	// Service says whether the replica takes messages: Session (a partition.Service).
+	Service
+	// Damaged says that records First to Last can't be read: First, Last, Body.
+	Damaged
+	// Repaired says that records First to Last were verified anew: First, Last.
+	Repaired
+	// Gone says that there is no such replica, nor its files, any more.
+	Gone
 )
 
 func (k Kind) String() string {
@@ -56,6 +67,16 @@ func (k Kind) String() string {
 		return "truncate"
 	case Flushed:
 		return "flushed"
+	case Reset:
+		return "reset"
+	case Service:
+		return "service"
+	case Damaged:
+		return "damaged"
+	case Repaired:
+		return "repaired"
+	case Gone:
+		return "gone"
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }

@@ -277,7 +277,7 @@ func checkBody(e Entry) error {
 	case Records:
 		_, err := record.Frame(e.Body).Check()
 		return err
-	case State:
+	case State, Damaged:
 		if _, ok := StateContent(e.Body); !ok {
 			return errors.New("a replica's state is damaged")
 		}

@@ -6,11 +6,11 @@ import (
 	"github.com/waltz-log/waltz/internal/record"
 )
 
-// A body of kind State begins with the CRC-32C of its rest, so that it can be
+// A body of kind State or Damaged begins with the CRC-32C of its rest, so that it can be
 // told whole inside a damaged group.
 const stateHeader = 4
 
-// StateBody returns a body of kind State around its content.
+// StateBody returns a body of these kinds around its content.
 func StateBody(content []byte) []byte {
 	b := binary.LittleEndian.AppendUint32(make([]byte, 0, stateHeader+len(content)), record.Checksum(content))
 	return append(b, content...)

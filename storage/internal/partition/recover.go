@@ -52,6 +52,9 @@ func (v *Recovery) Entry(e journal.Entry, at journal.Place, opens bool) error {
 	if e.Kind == journal.State {
 		return v.state(e, at, opens)
 	}
+	if e.Kind == journal.Reset || e.Kind == journal.Gone {
+		return v.anew(e, at)
+	}
 	r := v.Replicas[e.Partition]
 	if r == nil {
 		if len(v.Gaps) == 0 && v.Unknown[e.Partition] == nil {
@@ -63,10 +66,64 @@ func (v *Recovery) Entry(e journal.Entry, at journal.Place, opens bool) error {
 	if e.Kind == journal.Records && e.First != r.Now.Last+1 {
 		v.mend(r, e.First, at)
 	}
-	if e.Kind == journal.Flushed {
+	switch e.Kind {
+	case journal.Flushed:
 		v.heal(r, e.Last)
+	case journal.Damaged:
+		return v.marked(r, e)
 	}
-	r.Apply(&e, Chunk{At: at, Len: len(e.Body)})
+	v.apply(r, &e, Chunk{At: at, Len: len(e.Body)})
+	return nil
+}
+
+// apply applies an entry. What it leaves of a range that an earlier process knew
+// is one of those, too.
+func (v *Recovery) apply(r *Replica, e *journal.Entry, c Chunk) {
+	before := slices.Clone(r.Damage)
+	r.Apply(e, c)
+	for _, d := range r.Damage {
+		if slices.Contains(before, d) {
+			continue
+		}
+		v.permanent[d] = slices.ContainsFunc(before, func(b *damage.Error) bool {
+			return v.permanent[b] && b.First <= d.First && d.Last <= b.Last
+		})
+	}
+}
+
+// anew begins a replica anew, or ends it: whatever was lost of it before does not
+// matter any more.
+func (v *Recovery) anew(e journal.Entry, at journal.Place) error {
+	r := v.Replicas[e.Partition]
+	delete(v.Unknown, e.Partition)
+	delete(v.suspects, e.Partition)
+	if e.Kind == journal.Gone {
+		delete(v.Replicas, e.Partition)
+		return nil
+	}
+	if r == nil {
+		r = New(e.Partition, session.Replica{Start: v.Start})
+		v.Replicas[e.Partition] = r
+	}
+	if e.Last > r.Now.Last { // what was kept was known to a process that read more of the journal
+		delete(v.Replicas, e.Partition)
+		v.unknown(e.Partition, at, "what its reset kept was lost")
+		return nil
+	}
+	r.Apply(&e, Chunk{})
+	return nil
+}
+
+// marked takes damage that an earlier process found.
+func (v *Recovery) marked(r *Replica, e journal.Entry) error {
+	d, err := mark(&e)
+	if err != nil {
+		return err
+	}
+	if d.First <= r.Now.Last {
+		r.AddDamage(d)
+		v.permanent[d] = true
+	}
 	return nil
 }
 

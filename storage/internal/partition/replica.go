@@ -14,6 +14,7 @@
 package partition
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 
@@ -35,6 +36,28 @@ type Replica struct {
 	Moves      uint64 // changes to where records are
 	Damage     []*damage.Error
 	Closed     *damage.Error // takes no messages any more, and why
+
+	Service, NextService Service // as the journal holds it, and as queued
+}
+
+// Service says whether a replica takes messages.
+type Service uint8
+
+// What a replica may be. The numbers are on the disk.
+const (
+	InService    Service = iota // takes messages
+	OutOfService                // takes none, keeps its promises
+	Unassigned                  // is none any more; its files are kept for the next one
+	Removing                    // is none any more; its files are being removed
+	serviceMax   = Removing
+)
+
+// afterReset is what a reset makes of it: who is out of service stays so.
+func (s Service) afterReset() Service {
+	if s == OutOfService {
+		return s
+	}
+	return InService
 }
 
 // Chunk is a frame that is not in a segment yet.
@@ -68,8 +91,17 @@ func (r *Replica) Settle() {
 // Queue moves Next by an entry that was put into the journal's queue.
 func (r *Replica) Queue(e *journal.Entry) {
 	step(&r.Next, e)
-	if e.Kind == journal.Truncate {
+	switch e.Kind {
+	case journal.Truncate:
 		r.NextCuts++
+	case journal.Reset:
+		r.NextCuts++
+		r.NextService = r.NextService.afterReset()
+	case journal.Service:
+		r.NextService = Service(e.Session)
+		if r.NextService == Removing {
+			r.NextCuts++
+		}
 	}
 }
 
@@ -88,6 +120,16 @@ func (r *Replica) Apply(e *journal.Entry, c Chunk) (freed int) {
 	case journal.Flushed:
 		freed = r.Flushed(min(e.Last, r.Now.Last))
 		r.Synced = max(r.Synced, r.InSegments)
+	case journal.Reset:
+		freed = r.truncate(e.Last)
+		r.Damage, r.Closed, r.Service = nil, nil, r.Service.afterReset()
+	case journal.Service:
+		if r.Service = Service(e.Session); r.Service == Removing {
+			freed = r.truncate(txn.None)
+			r.Damage, r.Closed = nil, nil
+		}
+	case journal.Repaired:
+		r.ClearDamage(e.First, e.Last)
 	}
 	return freed
 }
@@ -100,10 +142,27 @@ func step(s *session.ReplicaState, e *journal.Entry) {
 		s.ApplyInstall(e.Session)
 	case journal.Truncate:
 		s.ApplyTruncate(e.Last)
+	case journal.Reset:
+		reset(s, e)
+	case journal.Service:
+		if Service(e.Session) == Removing {
+			s.ApplyTruncate(txn.None)
+			s.Committed = txn.None
+		}
 	case journal.Records:
 		s.ApplyRecords(e.Body, record.Span{Partition: e.Partition, First: e.First, Last: e.Last, LastStamp: e.Session})
 		s.ApplyCommitted(e.Committed)
 	}
+}
+
+// reset makes s the state of another replica with the same log up to e.Last. It
+// has installed nothing, and of what is committed it knows nothing, so that
+// whatever a session adopts may replace what it holds. Its promise it keeps: no
+// incarnation of a replica goes back on one (I3).
+func reset(s *session.ReplicaState, e *journal.Entry) {
+	s.ApplyTruncate(e.Last)
+	s.Self.Incarnation = session.Incarnation(e.Session)
+	s.Installed, s.Committed = 0, txn.None
 }
 
 // truncate drops what lies above last.
@@ -120,8 +179,20 @@ func (r *Replica) truncate(last txn.ID) (freed int) {
 	if n := len(r.Tail); n > 0 && r.Tail[n-1].Last > last {
 		r.Tail[n-1].Last = last
 	}
-	r.Damage = slices.DeleteFunc(r.Damage, func(d *damage.Error) bool { return d.First > last })
+	r.dropDamage(last)
 	return freed
+}
+
+// dropDamage forgets damage above last: other records will stand there.
+func (r *Replica) dropDamage(last txn.ID) {
+	r.Damage = slices.DeleteFunc(r.Damage, func(d *damage.Error) bool { return d.First > last })
+	for i, d := range r.Damage {
+		if d.Last > last {
+			left := *d
+			left.Last = last
+			r.Damage[i] = &left
+		}
+	}
 }
 
 // Flushed says that the segments hold everything up to last, and returns how
@@ -173,7 +244,53 @@ func (r *Replica) AddDamage(d *damage.Error) bool {
 		}
 	}
 	r.Damage = append(r.Damage, d)
+	if len(r.Damage) > damageMax {
+		r.mergeDamage()
+	}
 	return true
+}
+
+// damageMax bounds how many ranges a replica remembers: beyond it two neighbours
+// become one, and what lies between them is refused, too, until it is repaired.
+const damageMax = 1000
+
+// mergeDamage makes one range of the two that are next to each other.
+func (r *Replica) mergeDamage() {
+	all := slices.Clone(r.Damage)
+	slices.SortFunc(all, func(a, b *damage.Error) int { return cmp.Compare(a.First, b.First) })
+	best := 0
+	for i := range len(all) - 1 {
+		if all[i+1].First-all[i].Last < all[best+1].First-all[best].Last {
+			best = i
+		}
+	}
+	merged := *all[best]
+	merged.Last = max(merged.Last, all[best+1].Last)
+	all[best] = &merged
+	r.Damage = slices.Delete(all, best+1, best+2)
+}
+
+// ClearDamage forgets damage to records first to last.
+func (r *Replica) ClearDamage(first, last txn.ID) {
+	r.Moves++
+	var left []*damage.Error
+	for _, d := range r.Damage {
+		if d.First > last || d.Last < first {
+			left = append(left, d)
+			continue
+		}
+		if d.First < first {
+			before := *d
+			before.Last = first - 1
+			left = append(left, &before)
+		}
+		if d.Last > last {
+			behind := *d
+			behind.First = last + 1
+			left = append(left, &behind)
+		}
+	}
+	r.Damage = left
 }
 
 // Cut returns the part of a trusted frame that has the records first..last,

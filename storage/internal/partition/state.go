@@ -23,13 +23,17 @@ import (
 //	    48    8  synced: up to here the segments are on disk
 //	    56    4  number of entries of the session map
 //	    60    4  number of damaged ranges
-//	    64    4  flags; bit 0: closed, the replica takes no messages
+//	    64    4  flags; bit 0: closed, the replica takes no messages;
+//	             bits 1 and 2: its Service
 //	    68    4  zero
 //	    72  16n  session map: stamp, first ID
 //	     .    .  damaged ranges: first ID, last ID, offset (8 each),
 //	             length of file name and of reason (2 each), file name, reason;
 //	             if closed, one more: why
-const stateFixed = 72
+const (
+	stateFixed = 72
+	flagClosed = 1
+)
 
 // Encode returns the entry that describes the replica as the journal holds it
 // now.
@@ -42,9 +46,9 @@ func (r *Replica) Encode() journal.Entry {
 	} {
 		b = le.AppendUint64(b, uint64(v))
 	}
-	flags := uint32(0)
+	flags := uint32(r.Service) << 1
 	if r.Closed != nil {
-		flags = 1
+		flags |= flagClosed
 	}
 	b = le.AppendUint32(b, uint32(len(s.Map)))
 	b = le.AppendUint32(b, uint32(len(r.Damage)))
@@ -97,7 +101,7 @@ func Decode(e journal.Entry, start session.Start) (r *Replica, err error) {
 	for ; maps > 0; maps, b = maps-1, b[16:] {
 		r.Now.Map = append(r.Now.Map, session.StampStart{Stamp: txn.SessionID(le.Uint64(b)), First: txn.ID(le.Uint64(b[8:]))})
 	}
-	for range ranges + int(flags&1) {
+	for range ranges + int(flags&flagClosed) {
 		var d *damage.Error
 		if d, b, ok = cutDamage(b); !ok {
 			return nil, errors.New("list of damage is cut")
@@ -105,10 +109,12 @@ func Decode(e journal.Entry, start session.Start) (r *Replica, err error) {
 		d.Partition = e.Partition
 		r.Damage = append(r.Damage, d)
 	}
-	if len(b) > 0 || flags > 1 {
+	if len(b) > 0 || flags>>1 > uint64(serviceMax) {
 		return nil, fmt.Errorf("%d bytes behind the state, flags %x", len(b), flags)
 	}
-	if flags&1 != 0 {
+	r.Service = Service(flags >> 1)
+	r.NextService = r.Service
+	if flags&flagClosed != 0 {
 		n := len(r.Damage) - 1
 		r.Closed, r.Damage = r.Damage[n], r.Damage[:n]
 	}
@@ -144,4 +150,26 @@ func cutDamage(b []byte) (*damage.Error, []byte, bool) {
 	}
 	d.File, d.Reason = string(b[:file]), string(b[file:file+reason])
 	return d, b[file+reason:], true
+}
+
+// Mark returns the entry that records damage durably.
+func Mark(d *damage.Error) journal.Entry {
+	return journal.Entry{
+		Kind: journal.Damaged, Partition: d.Partition, First: d.First, Last: d.Last,
+		Body: journal.StateBody(appendDamage(nil, d)),
+	}
+}
+
+// mark reads what Mark wrote.
+func mark(e *journal.Entry) (*damage.Error, error) {
+	b, ok := journal.StateContent(e.Body)
+	if !ok {
+		return nil, errors.New("mark of damage is damaged")
+	}
+	d, rest, ok := cutDamage(b)
+	if !ok || len(rest) > 0 {
+		return nil, errors.New("mark of damage is cut")
+	}
+	d.Partition = e.Partition
+	return d, nil
 }

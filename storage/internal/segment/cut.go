@@ -23,6 +23,7 @@ func (l *Log) Cut(end txn.ID) error {
 	if l.w.end == end && l.w.active != nil {
 		return nil
 	}
+	l.w.positioned = true
 	if err := l.detach(); err != nil {
 		return err
 	}
@@ -95,8 +96,9 @@ func (l *Log) removeBegun(end txn.ID) error {
 
 func (l *Log) removeFiles(first txn.ID) error {
 	for _, name := range []string{indexName(first), segmentName(first)} {
+		err := l.c.FS.Remove(l.path(name))
 		l.c.Files.drop(l.path(name))
-		if err := l.c.FS.Remove(l.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove %s: %w", l.path(name), err)
 		}
 	}

@@ -16,6 +16,7 @@ type Files struct {
 	mu   sync.Mutex
 	open map[string]*openFile
 	tick uint64
+	gone uint64 // drops so far
 }
 
 // openFile is a file that somebody may be reading.
@@ -35,7 +36,8 @@ func NewFiles(fsys vfs.FS, limit int) *Files {
 // acquire opens a file or returns the open one; check is asked once for each
 // opening. The caller gives it back with release.
 func (c *Files) acquire(path string, check func(vfs.File) error) (*openFile, error) {
-	if f := c.lookup(path); f != nil {
+	f, gone := c.lookup(path)
+	if f != nil {
 		return f, nil
 	}
 	raw, err := c.fs.Open(path)
@@ -52,13 +54,18 @@ func (c *Files) acquire(path string, check func(vfs.File) error) (*openFile, err
 		return f, raw.Close()
 	}
 	c.tick++
-	f := &openFile{File: raw, path: path, refs: 1, used: c.tick}
+	f = &openFile{File: raw, path: path, refs: 1, used: c.tick}
+	if c.gone != gone { // it may be what was removed or replaced meanwhile: for this reader only
+		f.gone = true
+		return f, nil
+	}
 	c.open[path] = f
 	c.evictLocked()
 	return f, nil
 }
 
-func (c *Files) lookup(path string) *openFile {
+// lookup returns the open file, if there is one, and how many were dropped.
+func (c *Files) lookup(path string) (*openFile, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.open[path]
@@ -66,7 +73,7 @@ func (c *Files) lookup(path string) *openFile {
 		c.tick++
 		f.refs, f.used = f.refs+1, c.tick
 	}
-	return f
+	return f, c.gone
 }
 
 func (c *Files) release(f *openFile) {
@@ -93,10 +100,12 @@ func (c *Files) evictLocked() {
 	}
 }
 
-// drop forgets a file that was removed or replaced.
+// drop forgets a file. Called after it was removed or replaced, it makes sure that
+// nobody is given the old one for its name any more.
 func (c *Files) drop(path string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.gone++
 	if f := c.open[path]; f != nil {
 		c.dropLocked(f)
 	}

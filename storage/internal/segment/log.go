@@ -36,9 +36,9 @@ type Config struct {
 	Odd func(file, why string)
 }
 
-// Log is the segments of one partition. Cut, Append, Flush, Sync, Rebuild and
-// Close are for one goroutine; Read, At, Scrub and Extents may be called
-// concurrently with them and each other. A read of records that Cut removes at
+// Log is the segments of one partition. Cut, Append, Flush, Sync, Seal, Rebuild,
+// Adopt and Close are for one goroutine; Read, At, Scrub, Prefix, Rewrite, Bytes
+// and Extents may be called concurrently with them and each other. A read of records that Cut removes at
 // the same time may fail or return them; the caller must know.
 type Log struct {
 	c       Config
@@ -69,6 +69,11 @@ func Open(c Config) (*Log, error) {
 		if first, ok := parseName(name); ok {
 			extents = append(extents, Extent{First: first, entries: -1})
 		}
+		if strings.HasSuffix(name, rewriteSuffix) { // a repair that came to nothing
+			if err := c.FS.Remove(l.path(name)); err != nil {
+				return nil, fmt.Errorf("remove %s: %w", l.path(name), err)
+			}
+		}
 	}
 	slices.SortFunc(extents, func(a, b Extent) int { return cmp.Compare(a.First, b.First) })
 	for i := range extents {
@@ -86,6 +91,23 @@ func (l *Log) Extents() []Extent { return *l.extents.Load() }
 
 // End returns the last record that was written.
 func (l *Log) End() txn.ID { return l.w.end }
+
+// Positioned reports whether End is known: Cut was called.
+func (l *Log) Positioned() bool { return l.w.positioned }
+
+// Bytes returns how long the segments are together, without their indexes.
+func (l *Log) Bytes() (all int64) {
+	for _, e := range l.Extents() {
+		size := e.Size
+		if size == 0 {
+			if info, err := l.c.FS.Stat(l.path(segmentName(e.First))); err == nil {
+				size = info.Size()
+			}
+		}
+		all += size
+	}
+	return all
+}
 
 // segmentName returns the name of a segment's file in its folder.
 func segmentName(first txn.ID) string { return fmt.Sprintf("%020d%s", first, segmentSuffix) }

@@ -18,6 +18,12 @@ import (
 // caller owns the frame. Damage is a *damage.Error; what comes before it is
 // returned without an error.
 func (l *Log) Read(first, last txn.ID, bytesMax int) (record.Frame, error) {
+	return l.ReadInto(first, last, bytesMax, nil)
+}
+
+// ReadInto is Read with a buffer, of which the frame is a part if it is large
+// enough: ReadSlack more than bytesMax always is.
+func (l *Log) ReadInto(first, last txn.ID, bytesMax int, buf []byte) (record.Frame, error) {
 	e, ok := l.find(first)
 	if !ok {
 		return nil, l.missing(first)
@@ -28,6 +34,7 @@ func (l *Log) Read(first, last txn.ID, bytesMax int) (record.Frame, error) {
 		return nil, err
 	}
 	defer l.c.Files.release(r.f)
+	r.own = buf[:0]
 	return r.collect(first, min(last, e.Last), bytesMax)
 }
 
@@ -111,7 +118,13 @@ type reader struct {
 
 	buf   []byte // bytes of the file from start on
 	start int64
+	own   []byte                // used for buf, if it is large enough
+	pace  func(bytes int) error // asked before each read; nil: nobody
 }
+
+// ReadSlack is how much more than was asked for a read may fetch: the records
+// between an index entry and the first one wanted.
+const ReadSlack = 2 * indexGap
 
 // collectMax bounds what one Read asks for at once.
 const collectMax = 64 << 20
@@ -147,7 +160,17 @@ func (r *reader) fill(n, ahead int) error {
 		return nil
 	}
 	want := min(int64(max(n, ahead)), r.size-r.off)
-	r.buf, r.start = make([]byte, want), r.off
+	if r.pace != nil {
+		if err := r.pace(int(want)); err != nil {
+			return err
+		}
+	}
+	if int64(cap(r.own)) >= want {
+		r.buf = r.own[:want]
+	} else {
+		r.buf = make([]byte, want)
+	}
+	r.start = r.off
 	if got, err := r.f.ReadAt(r.buf, r.off); err != nil && (!errors.Is(err, io.EOF) || int64(got) < want) {
 		if errors.Is(err, io.EOF) {
 			return r.damage("the file is shorter than it was")
@@ -165,7 +188,7 @@ func (r *reader) damage(why string) error {
 func (r *reader) collect(first, last txn.ID, bytesMax int) (record.Frame, error) {
 	bytesMax = min(max(bytesMax, 0), collectMax)
 	for r.id < first {
-		_, n, err := r.record(bytesMax + 2*indexGap)
+		_, n, err := r.record(bytesMax + ReadSlack)
 		if err != nil {
 			return nil, err
 		}

@@ -10,28 +10,52 @@ import (
 	"github.com/waltz-log/waltz/storage/internal/header"
 )
 
-// Scrub reads every record up to last, and every index, and verifies them.
-// Damage to records is told to found; a damaged index is reported and rebuilt as
-// when a read finds it. The error is another than damage, say ctx's.
-func (l *Log) Scrub(ctx context.Context, last txn.ID, found func(error)) (records, bytes int64, err error) {
+// Pass is a scrub of a log, or of a part of it.
+type Pass struct {
+	From, Last txn.ID // the first segment is the one that holds From
+	// Found is told of damage to records. Required.
+	Found func(error)
+	// Pace is asked before each read of so many bytes, and may take its time; its
+	// error ends the pass. Nil: at full speed.
+	Pace func(bytes int) error
+	// Passed is told of each segment that was read in full: the next record, and how
+	// many records and bytes were whole. Nil: nobody is.
+	Passed func(next txn.ID, records, bytes int64)
+}
+
+// Scrub reads every record of a pass, and every index, and verifies them. A
+// damaged index is reported and rebuilt as when a read finds it. The error is
+// another than damage, say ctx's.
+func (l *Log) Scrub(ctx context.Context, p Pass) (records, bytes int64, err error) {
 	for _, e := range l.Extents() {
-		if e.First > last {
+		if e.First > p.Last {
 			break
 		}
-		n, size, err := l.scrubOne(ctx, e, min(last, e.Last), found)
+		if e.Last < p.From {
+			continue
+		}
+		n, size, err := l.scrubOne(ctx, e, min(p.Last, e.Last), p)
 		records, bytes = records+n, bytes+size
 		if err != nil {
 			return records, bytes, err
+		}
+		if p.Passed != nil {
+			p.Passed(min(p.Last, e.Last)+1, n, size)
 		}
 	}
 	return records, bytes, nil
 }
 
-func (l *Log) scrubOne(ctx context.Context, e Extent, last txn.ID, found func(error)) (records, bytes int64, err error) {
+// scrubBuffer is how much a scrub reads at once.
+const scrubBuffer = 256 << 10
+
+func (l *Log) scrubOne(ctx context.Context, e Extent, last txn.ID, p Pass) (records, bytes int64, err error) {
+	found := p.Found
 	r, err := l.reader(e, entry{id: e.First, offset: header.Size}, e.Last+1)
 	if err != nil {
 		return 0, 0, tell(err, found)
 	}
+	r.own, r.pace = make([]byte, 0, scrubBuffer), p.Pace
 	defer l.c.Files.release(r.f)
 	if err := l.checkHeader(r.f, segmentMagic, e.First); err != nil {
 		found(l.unopened(e, err))
@@ -43,7 +67,7 @@ func (l *Log) scrubOne(ctx context.Context, e Extent, last txn.ID, found func(er
 		if err := ctx.Err(); err != nil {
 			return records, bytes, context.Cause(ctx)
 		}
-		rec, n, err := r.record(bufferMax)
+		rec, n, err := r.record(scrubBuffer)
 		if err != nil {
 			x.skip = true
 			if more, err := l.passDamage(r, found); err != nil || !more {
@@ -70,7 +94,7 @@ func (l *Log) passDamage(r *reader, found func(error)) (more bool, err error) {
 	if ok {
 		r.next = next.id
 	}
-	if _, _, err := r.record(bufferMax); err != nil {
+	if _, _, err := r.record(scrubBuffer); err != nil {
 		if err := tell(err, found); err != nil {
 			return false, err
 		}

@@ -105,7 +105,7 @@ func TestAgainstASlice(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, max(0, min(last+1, txn.ID((ts+9)/10))), at)
 		}
-		records, _, err := b.l.Scrub(context.Background(), last, func(err error) { t.Fatal(err) })
+		records, _, err := b.l.Scrub(context.Background(), Pass{Last: last, Found: func(err error) { t.Fatal(err) }})
 		require.NoError(t, err)
 		require.EqualValues(t, len(want), records)
 		require.Empty(t, b.odd)
@@ -161,7 +161,7 @@ func TestDamagedRecord(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, frame(22, 3, 430), f, "what is before the damage is served")
 	var found []error
-	_, _, err = b.l.Scrub(context.Background(), 59, func(err error) { found = append(found, err) })
+	_, _, err = b.l.Scrub(context.Background(), Pass{Last: 59, Found: func(err error) { found = append(found, err) }})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Empty(t, b.odd)
@@ -180,7 +180,7 @@ func TestDamagedIndex(t *testing.T) {
 				b.l.c.Files.drop(name)
 				require.NoError(t, b.fs.Flip(name, int64(off), 1))
 				require.Equal(t, frame(0, 60, 430), b.readAll(t, 59, 700))
-				_, _, err := b.l.Scrub(context.Background(), 59, func(err error) { t.Error(err) })
+				_, _, err := b.l.Scrub(context.Background(), Pass{Last: 59, Found: func(err error) { t.Error(err) }})
 				require.NoError(t, err)
 				require.NotEmpty(t, b.odd, "byte %d", off)
 				require.NoError(t, b.l.Rebuild())
@@ -248,7 +248,7 @@ func TestFullDisk(t *testing.T) {
 		require.NoError(t, b.l.Flush())
 		require.Equal(t, frame(0, int(b.l.End())+1, 430), b.readAll(t, b.l.End(), 5000))
 	}
-	_, _, err := b.l.Scrub(context.Background(), b.l.End(), func(err error) { t.Error(err) })
+	_, _, err := b.l.Scrub(context.Background(), Pass{Last: b.l.End(), Found: func(err error) { t.Error(err) }})
 	require.NoError(t, err)
 	require.Empty(t, b.odd)
 }
@@ -277,7 +277,7 @@ func FuzzIndex(f *testing.F) {
 			}
 		}
 		_, _ = b.l.At(100, 29)
-		_, _, _ = b.l.Scrub(context.Background(), 29, func(error) {})
+		_, _, _ = b.l.Scrub(context.Background(), Pass{Last: 29, Found: func(error) {}})
 		require.NoError(t, b.l.Rebuild())
 		require.NoError(t, b.l.Close())
 		again := newBundle(t, b.fs, 1<<20)
@@ -311,7 +311,7 @@ func FuzzSegment(f *testing.F) {
 				require.True(t, damage.Is(err))
 			}
 		}
-		_, _, err = b.l.Scrub(context.Background(), 29, func(error) {})
+		_, _, err = b.l.Scrub(context.Background(), Pass{Last: 29, Found: func(error) {}})
 		require.NoError(t, err)
 		require.NoError(t, b.l.Close())
 		b.l.c.Files.Close()

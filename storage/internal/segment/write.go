@@ -17,6 +17,8 @@ const bufferMax = 1 << 20
 
 // writer is the state of the one goroutine that writes.
 type writer struct {
+	positioned bool // Cut was called: end is known
+
 	end     txn.ID // last record written
 	active  *active
 	buf     []byte  // records behind end, not yet written
@@ -212,6 +214,21 @@ func (l *Log) syncOne(a *active) error {
 }
 
 func (a *active) close() error { return errors.Join(a.f.Close(), a.x.Close()) }
+
+// Seal makes everything durable and lets go of the segment that is being written,
+// if it may have the given record: what is appended goes into a new one.
+func (l *Log) Seal(id txn.ID) error {
+	if l.w.active == nil || l.w.active.first > id {
+		return nil
+	}
+	if err := l.Flush(); err != nil {
+		return err
+	}
+	if err := l.Sync(); err != nil {
+		return err
+	}
+	return l.detach()
+}
 
 // Close closes the files that are being written. It does not sync.
 func (l *Log) Close() error {

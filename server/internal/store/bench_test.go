@@ -25,6 +25,10 @@ func (r *instant) Append(_ context.Context, m session.Append, done func(session.
 	return nil
 }
 
+func (r *instant) TryAppend(m session.Append, done func(session.Appended, error)) error {
+	return r.Append(context.Background(), m, done)
+}
+
 func instantSession(tb testing.TB) *store.Session {
 	disk := newStorage(1)
 	tb.Cleanup(disk.stop)

@@ -70,23 +70,38 @@ type Config struct {
 	Generation int64              // of the partition's assignment to this server
 	Metadata   metadata.Store     // required
 	Replicas   map[string]Replica // by the storage's name in the metadata; required
+	Prepared   []string           // the target that the session before was Prepared for; nil: none, the members stay
 	Events     Events             //
 	Logger     *slog.Logger       // default: none
-	Backoff    time.Duration      // before a failed replica is tried again; default 200 ms
+	Backoff    time.Duration      // before a failed replica is tried again, doubled each time; default 50 ms
+	BackoffMax time.Duration      // the most that it becomes; default 1 s, at least Backoff
 	QueueMax   int                // bytes that wait to be committed before Append blocks; default 64 MiB, at least 1 MiB
 	RetryFull  time.Duration      // before a replica on a full disk is tried again; default 250 ms
 	LostMax    time.Duration      // how long a session lasts without a majority of members; default 0: not at all
 	CopyMax    int                // bytes of one message while a replica catches up; default 1 MiB
-	claims     int                // attempts in one Open; tests set it
+	LinkMax    int                // bytes sent to a replica and unanswered before it is caught up instead; default 4 MiB
+
+	AnswerMax    time.Duration // a replica that answers nothing for so long has failed; default 5 s
+	ReadMax      time.Duration // a read that takes so long is made from another replica; default 1 s
+	HandOverMax  time.Duration // how long Close waits for the slower replicas to have all; default 500 ms
+	ConfirmEvery time.Duration // a session that commits nothing for so long asks whether it is the latest; default 1 s
+
+	claims int // attempts in one Open; tests set it
 }
 
 const (
-	backoffDefault   = 200 * time.Millisecond
+	backoffDefault   = 50 * time.Millisecond
+	backoffMax       = time.Second
 	retryFullDefault = 250 * time.Millisecond
 	queueDefault     = 64 << 20
 	queueMin         = 1 << 20
 	copyDefault      = 1 << 20
 	claimsDefault    = 100
+	linkDefault      = 4 << 20
+	answerDefault    = 5 * time.Second
+	readDefault      = time.Second
+	handOverDefault  = 500 * time.Millisecond
+	confirmDefault   = time.Second
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -105,6 +120,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Logger = c.Logger.With("partition", int(c.Partition))
 	c.Backoff = positive(c.Backoff, backoffDefault)
+	c.BackoffMax = max(positive(c.BackoffMax, backoffMax), c.Backoff)
+	c.LinkMax = positive(c.LinkMax, linkDefault)
+	c.AnswerMax = positive(c.AnswerMax, answerDefault)
+	c.ReadMax = positive(c.ReadMax, readDefault)
+	c.HandOverMax = positive(c.HandOverMax, handOverDefault)
+	c.ConfirmEvery = positive(c.ConfirmEvery, confirmDefault)
 	c.RetryFull = positive(c.RetryFull, retryFullDefault)
 	c.CopyMax = positive(c.CopyMax, copyDefault)
 	c.claims = positive(c.claims, claimsDefault)

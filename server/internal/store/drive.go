@@ -8,6 +8,7 @@ import (
 
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/session"
+	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/metadata"
 )
 
@@ -21,6 +22,9 @@ func (s *Session) step(e session.Event) {
 	}
 	s.performLocked(s.mu.leader.Step(e))
 	s.watchMajorityLocked()
+	if s.mu.closing {
+		s.wakeLocked() // Close waits for M, too
+	}
 	committed, isOpen := s.committedLocked(), s.mu.isOpen
 	s.mu.Unlock()
 	if isOpen {
@@ -44,7 +48,8 @@ func (s *Session) performLocked(out []session.Output) {
 		case session.SendTruncate:
 			s.goDo(func() { s.sendTruncate(o) })
 		case session.SendCopy:
-			s.goDo(func() { s.sendCopy(o) })
+			sources := s.mu.leader.Sources(o)
+			s.goDo(func() { s.sendCopy(o, sources) })
 		case session.SendInstall:
 			s.goDo(func() { s.sendInstall(o) })
 		case session.Opened:
@@ -53,8 +58,9 @@ func (s *Session) performLocked(out []session.Output) {
 			s.readyLocked(o)
 		case session.Unfit:
 			s.mu.failure = fmt.Errorf("storage %s: %w", o.Storage, o.Err)
-			s.c.Logger.Warn("replica cannot take part", "storage", o.Storage, "session", int64(s.mu.leader.Session()), "error", o.Err)
-			s.retryLater(o.Storage)
+			s.retryLater(o.Storage, s.troubleLocked(o.Storage, "replica cannot take part", o.Err))
+		case session.Switchable:
+			s.switchableLocked(o)
 		case session.Ended:
 			s.finishLocked(o.Err)
 		}
@@ -71,6 +77,8 @@ func (s *Session) openedLocked(o session.Opened) {
 	s.mu.queue.begin(o.High, o.HighStamp)
 	s.told.committed = o.High // nobody tells before isOpen is seen under mu
 	close(s.opened)
+	s.goDo(s.watchM)
+	s.goDo(s.beat)
 	s.c.Logger.Info("store session opened", "session", int64(s.mu.leader.Session()), "high_water_mark", int64(o.High))
 }
 
@@ -107,6 +115,9 @@ func (s *Session) changeM(m session.PartitionState, version metadata.Version) {
 		s.step(session.Changed{})
 	case errors.Is(err, metadata.ErrVersion), errors.Is(err, metadata.ErrUnknown), s.isOpen():
 		s.c.Logger.Warn("metadata of the partition was not changed", "error", err)
+		if s.isOpen() && !errors.Is(err, metadata.ErrVersion) && !s.sleep(s.c.Backoff) {
+			return // or it would be tried again as fast as it fails
+		}
 		s.step(session.NotChanged{})
 	default:
 		s.finish(fmt.Errorf("change the state of partition %d: %w", s.c.Partition, err))
@@ -138,24 +149,14 @@ func (s *Session) sendInstall(o session.SendInstall) {
 	})
 }
 
-// sendCopy moves one message full of records from one storage to another.
-func (s *Session) sendCopy(o session.SendCopy) {
-	from, ok := s.c.Replicas[o.From]
-	if !ok {
-		s.replicaFailed(o.From, errUnreachable)
-		s.replicaFailed(o.Storage, errUnreachable)
-		return
-	}
-	frame, err := from.Read(s.ctx, s.c.Partition, o.First, o.Last, s.c.CopyMax)
+// sendCopy moves one message full of records from one storage to another, while
+// the next is read.
+func (s *Session) sendCopy(o session.SendCopy, sources []string) {
+	frame, span, err := s.fetch(o.Storage, o.First, o.Last, func(ctx context.Context, first txn.ID) (record.Frame, error) {
+		return s.readAny(ctx, sources, first, o.Last)
+	})
 	if err != nil {
-		s.replicaFailed(o.From, err)
-		s.replicaFailed(o.Storage, fmt.Errorf("copy from storage %s: %w", o.From, err))
-		return
-	}
-	span, err := frame.Check()
-	if err != nil {
-		s.replicaFailed(o.From, err)
-		s.replicaFailed(o.Storage, fmt.Errorf("copy from storage %s: %w", o.From, err))
+		s.notRead(o, err)
 		return
 	}
 	s.call(o.Storage, func(ctx context.Context, r Replica) (session.Event, error) {
@@ -163,6 +164,33 @@ func (s *Session) sendCopy(o session.SendCopy) {
 		m.Records = frame
 		return session.Copied{Storage: o.Storage, Replica: m.Replica, Last: span.Last}, r.Copy(ctx, m)
 	})
+}
+
+// readAny reads from the first storage that can give the records.
+func (s *Session) readAny(ctx context.Context, sources []string, first, last txn.ID) (record.Frame, error) {
+	var errs []error
+	for _, name := range sources {
+		err := errUnreachable
+		if r, ok := s.c.Replicas[name]; ok {
+			var f record.Frame
+			if f, err = r.Read(ctx, s.c.Partition, first, last, s.c.CopyMax); err == nil {
+				return f, nil
+			}
+		}
+		errs = append(errs, fmt.Errorf("copy from storage %s: %w", name, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// notRead deals with records that nobody can give. In an open session that fails
+// the replica that lacks them, and no other: appends go on without it. Before,
+// it may be that the source of the choice is lost, and with it the attempt; but
+// one that is damaged somewhere has not lost its vote.
+func (s *Session) notRead(o session.SendCopy, err error) {
+	if !s.isOpen() && !record.IsCorrupt(err) {
+		s.replicaFailed(o.From, err)
+	}
+	s.replicaFailed(o.Storage, err)
 }
 
 var errUnreachable = errors.New("storage is not known to this server")
@@ -174,8 +202,13 @@ func (s *Session) call(storage string, f func(context.Context, Replica) (session
 		s.replicaFailed(storage, errUnreachable)
 		return
 	}
-	e, err := f(s.ctx, r)
+	ctx, cancel := context.WithTimeoutCause(s.ctx, s.c.AnswerMax, s.noAnswer())
+	defer cancel()
+	e, err := f(ctx, r)
 	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		s.replicaFailed(storage, err)
 		return
 	}
@@ -193,21 +226,49 @@ func (s *Session) replicaFailedLocked(storage string, err error) {
 	if s.mu.err != nil {
 		return
 	}
-	s.c.Logger.Warn("replica failed", "storage", storage, "session", int64(s.mu.leader.Session()), "error", err)
+	wait := s.troubleLocked(storage, "replica failed", err)
 	if s.mu.failure == nil || !record.IsCorrupt(err) { // damage is final, so it may not hide what passes
 		s.mu.failure = fmt.Errorf("storage %s: %w", storage, err)
 	}
 	s.unlinkLocked(storage)
 	s.performLocked(s.mu.leader.Step(session.Failed{Storage: storage, Err: err}))
 	if s.watchMajorityLocked(); s.mu.err == nil {
-		s.retryLater(storage)
+		s.retryLater(storage, wait)
 	}
 }
 
+// trouble is a replica that does not take part.
+type trouble struct {
+	since time.Time
+	said  time.Time
+	tries int
+}
+
+// sayEvery is how often the log repeats that a replica is still in trouble.
+const sayEvery = time.Minute
+
+// troubleLocked notes that something with a replica failed, says so if that is
+// news, and returns how long to wait before it is tried again: twice as long each
+// time, up to Config.BackoffMax.
+func (s *Session) troubleLocked(storage, what string, err error) time.Duration {
+	t, now := s.mu.troubles[storage], time.Now()
+	if t == nil {
+		t = &trouble{since: now}
+		s.mu.troubles[storage] = t
+	}
+	if now.Sub(t.said) >= sayEvery {
+		s.c.Logger.Warn(what, "storage", storage, "session", int64(s.mu.leader.Session()), "error", err, "since", t.since, "tries", t.tries)
+		t.said = now
+	}
+	wait := min(s.c.Backoff<<min(t.tries, 20), s.c.BackoffMax)
+	t.tries++
+	return wait
+}
+
 // retryLater has a replica opened anew after a while.
-func (s *Session) retryLater(storage string) {
+func (s *Session) retryLater(storage string, wait time.Duration) {
 	s.goDo(func() {
-		if s.sleep(s.c.Backoff) {
+		if s.sleep(wait) {
 			s.step(session.Retry{Storage: storage})
 		}
 	})

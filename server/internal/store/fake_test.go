@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/session"
@@ -27,6 +28,17 @@ type storage struct {
 	stuck   error // what Full says
 
 	confirms int // so many were asked for
+	cuts     int // truncated so often
+	copies   int // copied to so often
+	reads    int
+	opens    int
+	largest  int           // bytes of one append
+	busy     bool          // TryAppend has no room
+	late     bool          // appends that find no room are refused by their answer
+	hung     chan struct{} // every call waits for its context, until it is closed
+	delay    time.Duration // of each read
+	damaged  [2]txn.ID     // these can't be read, if the second is not 0
+	mute     bool          // Confirm is answered as if nothing had been promised since
 }
 
 var (
@@ -79,8 +91,27 @@ func (s *storage) release() {
 	})
 }
 
-func (s *storage) Open(_ context.Context, m session.Open) (p session.Promise, err error) {
+// hang waits as long as the storage does not answer.
+func (s *storage) hang(ctx context.Context) error {
+	var hung chan struct{}
+	s.set(func() { hung = s.hung })
+	if hung == nil {
+		return nil
+	}
+	select {
+	case <-hung:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *storage) Open(ctx context.Context, m session.Open) (p session.Promise, err error) {
+	if err := s.hang(ctx); err != nil {
+		return p, err
+	}
 	s.set(func() {
+		s.opens++
 		if err = s.down; err == nil {
 			if _, err = s.state.CheckOpen(m); err == nil {
 				s.state.ApplyPromise(m.Session)
@@ -94,6 +125,7 @@ func (s *storage) Open(_ context.Context, m session.Open) (p session.Promise, er
 func (s *storage) Truncate(_ context.Context, m session.Truncate) (err error) {
 	s.set(func() {
 		if err = s.down; err == nil {
+			s.cuts++
 			if _, err = s.state.CheckTruncate(m); err == nil {
 				s.state.ApplyTruncate(m.Last)
 				s.log = s.log[:s.state.Last+1]
@@ -108,6 +140,7 @@ func (s *storage) Copy(_ context.Context, m session.Copy) (err error) {
 		if err = s.down; err != nil {
 			return
 		}
+		s.copies++
 		span, _ := m.Records.Check()
 		var write bool
 		if write, err = s.state.CheckCopy(&m, span); write {
@@ -128,11 +161,16 @@ func (s *storage) Install(_ context.Context, m session.Install) (err error) {
 	return err
 }
 
-func (s *storage) Confirm(_ context.Context, m session.Confirm) (err error) {
+func (s *storage) Confirm(ctx context.Context, m session.Confirm) (err error) {
+	if err := s.hang(ctx); err != nil {
+		return err
+	}
 	s.set(func() {
 		if err = s.down; err == nil {
-			err = s.state.CheckConfirm(m)
 			s.confirms++
+			if !s.mute {
+				err = s.state.CheckConfirm(m)
+			}
 		}
 	})
 	return err
@@ -147,6 +185,15 @@ func (s *storage) add(f record.Frame, span record.Span) {
 	}
 }
 
+// TryAppend implements store.Trier.
+func (s *storage) TryAppend(m session.Append, done func(session.Appended, error)) error {
+	busy := false
+	if s.set(func() { busy = s.busy }); busy {
+		return session.ErrBusy
+	}
+	return s.Append(context.Background(), m, done)
+}
+
 func (s *storage) Append(_ context.Context, m session.Append, done func(session.Appended, error)) (err error) {
 	s.set(func() {
 		if err = s.down; err != nil {
@@ -156,9 +203,13 @@ func (s *storage) Append(_ context.Context, m session.Append, done func(session.
 		write, refused := s.state.CheckAppend(&m, span)
 		if s.fullAt > 0 && len(s.log) >= s.fullAt && write {
 			s.refused++
-			err = errFull
-			return
+			if !s.late {
+				err = errFull
+				return
+			}
+			refused, write = errFull, false
 		}
+		s.largest = max(s.largest, len(m.Records))
 		if write {
 			s.add(m.Records, span)
 			s.state.ApplyCommitted(m.Committed)
@@ -174,14 +225,31 @@ func (s *storage) Append(_ context.Context, m session.Append, done func(session.
 	return err
 }
 
-func (s *storage) Read(_ context.Context, _ txn.Partition, first, last txn.ID, bytesMax int) (f record.Frame, err error) {
+func (s *storage) Read(ctx context.Context, _ txn.Partition, first, last txn.ID, bytesMax int) (f record.Frame, err error) {
+	if err := s.hang(ctx); err != nil {
+		return nil, err
+	}
+	var delay time.Duration
+	s.set(func() { delay = s.delay })
+	if delay > 0 {
+		time.Sleep(delay)
+	}
 	s.set(func() {
+		s.reads++
 		if err = s.down; err != nil {
 			return
 		}
-		if int(last) >= len(s.log) {
+		last = min(last, txn.ID(len(s.log)-1))
+		if first > last {
 			err = errors.New("not here")
 			return
+		}
+		if d := s.damaged; d[1] > 0 && first <= d[1] && last >= d[0] {
+			if first >= d[0] {
+				err = fmt.Errorf("segment: %w", &record.CorruptError{Reason: "checksum"})
+				return
+			}
+			last = d[0] - 1
 		}
 		for id := first; id <= last && (len(f) == 0 || len(f)+len(s.log[id]) <= bytesMax); id++ {
 			f = append(f, s.log[id]...)

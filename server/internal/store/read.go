@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/txn"
@@ -20,61 +22,150 @@ func (s *Session) Read(ctx context.Context, first, last txn.ID, bytesMax int) (r
 	if first < 0 || first > last {
 		return nil, fmt.Errorf("read partition %d from %d to %d: committed are 0 to %d", s.c.Partition, first, last, committed)
 	}
-	return s.readFrom(ctx, s.readers(nil), first, last, bytesMax)
+	return s.readWithout(ctx, nil, first, last, bytesMax)
 }
 
 // At returns the first committed transaction with a timestamp of at least t, or
 // the committed end + 1.
-func (s *Session) At(ctx context.Context, t txn.Timestamp) (txn.ID, error) {
-	err := errNobodyToReadFrom
-	for _, l := range s.readers(nil) {
-		var id txn.ID
-		if id, err = l.replica.At(ctx, s.c.Partition, t); err == nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return min(id, s.mu.leader.Committed()+1), nil
-		}
-	}
-	return txn.None, fmt.Errorf("find a time in partition %d: %w", s.c.Partition, err)
-}
-
-// readers returns the links to read from, the best first, without one.
-func (s *Session) readers(without *link) []*link {
+func (s *Session) At(ctx context.Context, t txn.Timestamp) (id txn.ID, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if without == nil && len(s.mu.current) == len(s.mu.links) {
-		return s.mu.current
+	committed := s.mu.leader.Committed()
+	s.mu.Unlock()
+	// A replica that lacks committed records would take its own end for the log's.
+	err = s.ask(ctx, nil, committed, func(ctx context.Context, r Replica) (n int, err error) {
+		id, err = r.At(ctx, s.c.Partition, t)
+		return 0, err
+	})
+	if err != nil {
+		return txn.None, fmt.Errorf("find a time in partition %d: %w", s.c.Partition, err)
 	}
-	var readers []*link
-	for _, l := range s.mu.current {
-		if l != without {
-			readers = append(readers, l)
-		}
-	}
-	for _, l := range s.mu.links {
-		if l != without && !l.current {
-			readers = append(readers, l)
-		}
-	}
-	return readers
+	return min(id, committed+1), nil
 }
 
-// readFrom asks one storage after the other. All errors are returned if none
-// can answer.
-func (s *Session) readFrom(ctx context.Context, links []*link, first, last txn.ID, bytesMax int) (record.Frame, error) {
-	errs := []error{}
-	for _, l := range links {
-		f, err := l.replica.Read(ctx, s.c.Partition, first, last, bytesMax)
+// readWithout reads from any replica but one. All errors are returned if none can
+// answer.
+func (s *Session) readWithout(ctx context.Context, without *link, first, last txn.ID, bytesMax int) (f record.Frame, err error) {
+	err = s.ask(ctx, without, first, func(ctx context.Context, r Replica) (n int, err error) {
+		f, err = r.Read(ctx, s.c.Partition, first, last, bytesMax)
+		return len(f), err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read partition %d from %d to %d: %w", s.c.Partition, first, last, err)
+	}
+	return f, nil
+}
+
+// ask calls one replica after the other that holds the records up to id, until
+// one can answer. Which comes first is said at route.
+func (s *Session) ask(ctx context.Context, without *link, id txn.ID, call func(context.Context, Replica) (int, error)) error {
+	var errs []error
+	links := s.readers(without, id)
+	for i, l := range links {
+		err := s.timed(ctx, l, i == len(links)-1, call)
 		if err == nil {
-			return f, nil
+			return nil
 		}
 		if ctx.Err() != nil {
-			return nil, err
+			return err
 		}
-		errs = append(errs, fmt.Errorf("storage %s: %w", l.storage, err))
+		errs = append(errs, l.wrap(err))
 	}
 	if len(errs) == 0 {
-		errs = append(errs, errNobodyToReadFrom)
+		return errNobodyToReadFrom
 	}
-	return nil, fmt.Errorf("read partition %d from %d to %d: %w", s.c.Partition, first, last, errors.Join(errs...))
+	return errors.Join(errs...)
+}
+
+// timed makes one call and remembers how long it took. All but the last replica
+// to be asked have a limit.
+func (s *Session) timed(ctx context.Context, l *link, isLast bool, call func(context.Context, Replica) (int, error)) error {
+	if !isLast {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.c.ReadMax, fmt.Errorf("%w for %v", ErrNoAnswer, s.c.ReadMax))
+		defer cancel()
+	}
+	s.mu.Lock()
+	l.route.underWay++
+	s.mu.Unlock()
+	began := time.Now()
+	n, err := call(ctx, l.replica)
+	took := time.Since(began)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.route.underWay--
+	if err == nil {
+		l.route.answered(took, n)
+	} else if !record.IsCorrupt(err) && !errors.Is(err, context.Canceled) { // damage is of some records only
+		l.route.sickUntil = time.Now().Add(sickness)
+	}
+	return err
+}
+
+// readers returns the links that hold the records up to id, without one, the best
+// first.
+func (s *Session) readers(without *link, id txn.ID) []*link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var few [8]*link
+	readers := few[:0]
+	for _, l := range s.mu.links {
+		if l != without && l.took >= id {
+			readers = append(readers, l)
+		}
+	}
+	if len(readers) < 2 {
+		return slices.Clone(readers)
+	}
+	now := time.Now()
+	slices.SortStableFunc(readers, func(a, b *link) int {
+		if a.rank(now) < b.rank(now) {
+			return -1
+		}
+		return 1
+	})
+	if s.mu.reads++; s.mu.reads%probeEvery == 0 { // somebody else's turn
+		i := int(s.mu.reads/probeEvery) % len(readers)
+		readers[0], readers[i] = readers[i], readers[0]
+	}
+	return slices.Clone(readers)
+}
+
+// route is how quick a replica is to read from. The rule: a read goes to the
+// replica with the lowest cost, a moving average of the times that it took to
+// answer, each as if for a message of 64 KiB, times the reads that it has under
+// way and one. Replicas that catch up come after those that are current, and those
+// that failed to answer within the last second after all others. One read in 32
+// goes to another one in turn, so that none is judged by its past for ever.
+type route struct {
+	cost      float64 // ns for 64 KiB
+	underWay  int
+	sickUntil time.Time
+}
+
+const (
+	probeEvery = 32
+	routeBytes = 64 << 10
+	routeShare = 8 // weight of the past, in samples
+	sickness   = time.Second
+)
+
+func (r *route) answered(took time.Duration, bytes int) {
+	cost := float64(took) * routeBytes / float64(routeBytes/4+bytes)
+	if r.cost == 0 {
+		r.cost = cost
+	}
+	r.cost += (cost - r.cost) / routeShare
+	r.sickUntil = time.Time{}
+}
+
+// rank orders links for a read, the lowest first.
+func (l *link) rank(now time.Time) float64 {
+	rank := l.route.cost * float64(l.route.underWay+1)
+	if !l.current {
+		rank += 1e12
+	}
+	if now.Before(l.route.sickUntil) {
+		rank += 1e15
+	}
+	return rank
 }

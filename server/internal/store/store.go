@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waltz-log/waltz/internal/record"
@@ -40,6 +41,8 @@ var (
 	ErrClosed = errors.New("store session is closed")
 	// ErrNoMajority: fewer than a majority of members answer.
 	ErrNoMajority = errors.New("no majority of storages answers")
+	// ErrNoAnswer: a storage has left a message unanswered for too long.
+	ErrNoAnswer = errors.New("no answer")
 )
 
 // Session is an open store session. Append is for one goroutine at a time; all
@@ -52,6 +55,7 @@ type Session struct {
 	opened   chan struct{}
 	done     chan struct{}
 	stalls   chan struct{}
+	switches chan struct{}
 	id       txn.SessionID // set before opened is closed
 	highTime txn.Timestamp // set before Open returns
 
@@ -72,8 +76,14 @@ type Session struct {
 		waiters  int
 		lostFrom time.Time // since when no majority answers; zero: one does
 		stalled  error     // why a majority can't take appends now
+		prepared []string  // the target that could be switched to
 		watching bool      // watchQueue runs
+		confirm  rounds
+		reads    uint64              // asked for, to see whose turn it is
+		troubles map[string]*trouble // by storage; of those that don't take part
+		ahead    map[string]*ahead   // by the storage that lacks the records
 	}
+	copied atomic.Uint64 // bytes read and sent again to replicas that catch up
 
 	told struct { // nests inside nothing; taken without mu
 		sync.Mutex
@@ -104,9 +114,11 @@ func Open(ctx context.Context, c Config) (*Session, error) {
 }
 
 func newSession(ctx context.Context, c Config) *Session {
-	s := &Session{c: c, opened: make(chan struct{}), done: make(chan struct{}), stalls: make(chan struct{}, 1)}
+	s := &Session{c: c, opened: make(chan struct{}), done: make(chan struct{}), stalls: make(chan struct{}, 1), switches: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.mu.moved = make(chan struct{})
+	s.mu.troubles, s.mu.ahead = map[string]*trouble{}, map[string]*ahead{}
+	s.mu.queue.keepMax = c.LinkMax
 	return s
 }
 
@@ -114,6 +126,7 @@ func newSession(ctx context.Context, c Config) *Session {
 func (s *Session) open(ctx context.Context) error {
 	s.mu.Lock()
 	leader, first := session.NewLeader(s.c.Partition, s.c.Generation)
+	leader.Keep(s.c.Prepared)
 	s.mu.leader = leader
 	s.performLocked(first)
 	s.mu.Unlock()
@@ -192,14 +205,18 @@ func (s *Session) Err() error {
 }
 
 // Close ends the session: it takes no more appends, waits until what was
-// appended is committed or ctx ends, and returns when nothing of it runs any
-// more. It may be called more than once. The error is ctx's, or that of full
-// storages, for which it does not wait.
+// appended is committed or ctx ends, then a little for the replicas that are not
+// of the majority, so that the next session has nothing to copy, and returns when
+// nothing of it runs any more. It may be called more than once. The error is
+// ctx's, or that of full storages, for which it does not wait.
 func (s *Session) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.mu.closing = true
 	s.mu.Unlock()
 	err := s.drain(ctx)
+	if err == nil {
+		s.handOver(ctx)
+	}
 	s.finish(ErrClosed)
 	s.wg.Wait()
 	return err
@@ -207,11 +224,32 @@ func (s *Session) Close(ctx context.Context) error {
 
 // drain waits until nothing that was appended is uncommitted.
 func (s *Session) drain(ctx context.Context) error {
+	return s.await(ctx, func() bool { return s.mu.queue.empty() })
+}
+
+// handOver waits until the replicas that are not far behind have everything and
+// are known to M, but not for long.
+func (s *Session) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.c.HandOverMax)
+	defer cancel()
+	_ = s.await(ctx, func() bool {
+		for _, l := range s.mu.current {
+			if l.took < s.mu.queue.last || !s.mu.leader.Counts(l.storage, l.self) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// await waits for a condition under mu, or until the session has ended or is
+// stalled, which is an error like the end of ctx.
+func (s *Session) await(ctx context.Context, met func() bool) error {
 	for {
 		s.mu.Lock()
-		if idle := s.mu.queue.empty() || s.mu.err != nil; idle || s.mu.stalled != nil {
+		if met := s.mu.err != nil || met(); met || s.mu.stalled != nil {
 			defer s.mu.Unlock()
-			if idle {
+			if met {
 				return nil
 			}
 			return s.mu.stalled

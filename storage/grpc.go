@@ -54,7 +54,6 @@ type Host struct {
 		sync.Mutex
 		storage *Storage // nil: it belongs to no cluster yet
 		stopped bool
-		appends int // streams
 	}
 }
 
@@ -157,19 +156,38 @@ func (h *Host) Err() error {
 
 // Stop ends all streams and closes the storage. What was taken is written. The
 // gRPC server is to be stopped afterwards; calls that come until then are refused.
+// It may be called more than once.
 func (h *Host) Stop() error {
 	h.mu.Lock()
 	h.mu.stopped = true
 	st := h.mu.storage
 	h.mu.Unlock()
 	h.stop()
-	h.receivers.Wait()
+	h.awaitReceivers()
 	var err error
 	if st != nil {
 		err = st.Close()
 	}
 	h.watching.Wait()
 	return err
+}
+
+// streamEndMax is how long Stop waits for append streams to end; one whose server
+// does not take its answers ends with the gRPC server only.
+const streamEndMax = time.Second
+
+func (h *Host) awaitReceivers() {
+	late := time.NewTimer(streamEndMax)
+	defer late.Stop()
+	ended := make(chan struct{})
+	go func() { // ends with the last stream
+		h.receivers.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-late.C:
+	}
 }
 
 // goReceive runs the receiver of a stream. Once the service is being stopped there

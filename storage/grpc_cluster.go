@@ -140,3 +140,6 @@ func first(ctx context.Context, name string) string {
 	}
 	return ""
 }
+
+// ClusterKey returns the key of the cluster that the storage belongs to.
+func (s *Storage) ClusterKey() string { return s.o.ClusterKey }

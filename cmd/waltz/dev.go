@@ -1,18 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/http/pprof"
 	"path/filepath"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 
 	"github.com/waltz-log/waltz/embedded"
@@ -38,10 +30,8 @@ what is there.`,
 	}
 	f := cmd.Flags()
 	f.String("dir", "", "folder of the log, made if need be")
-	f.String("listen", "127.0.0.1:7171", "address to serve on, host:port; port 0 picks one")
 	f.Int("partitions", 0, "partitions of a new log; an existing one must have as many (default: what it has, or 1)")
-	f.String("metrics-listen", "", "address of Prometheus metrics at /metrics and profiles at /debug/pprof, host:port (default: none)")
-	f.Duration("drain", 10*time.Second, "how long to wait for what is in flight at the end")
+	listenFlags(cmd, "127.0.0.1:7171")
 	need(cmd, "dir")
 	return cmd
 }
@@ -74,7 +64,7 @@ func runDev(cmd *cobra.Command, _ []string) (err error) {
 			err = failed // what the end says then is this once more
 		}
 	}()
-	metrics, stop, err := serveMetrics(cmd, w)
+	metrics, stop, err := serveMetrics(cmd, w.Collectors()...)
 	if err != nil {
 		return err
 	}
@@ -113,8 +103,8 @@ func devOptions(cmd *cobra.Command) (o embedded.Options, err error) {
 		return o, usagef("--partitions %d: a log has at least 1", o.Partitions)
 	}
 	o.Listen = f.Lookup("listen").Value.String()
-	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
-		return o, usagef("--listen %q: want host:port", o.Listen)
+	if err := checkListen(cmd); err != nil {
+		return o, err
 	}
 	o.Dir, err = filepath.Abs(f.Lookup("dir").Value.String())
 	return o, err
@@ -122,11 +112,10 @@ func devOptions(cmd *cobra.Command) (o embedded.Options, err error) {
 
 // drain ends the log after what is in flight.
 func drain(cmd *cobra.Command, w *embedded.Waltz) error {
-	max, err := cmd.Flags().GetDuration("drain")
+	ctx, cancel, err := drainContext(cmd)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), max)
 	defer cancel()
 	return w.Close(ctx)
 }
@@ -145,38 +134,4 @@ func printReady(cmd *cobra.Command, r ready) error {
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving %s: %d partitions in %s%s\n", r.Address, r.Partitions, r.Dir, closed)
 	return err
-}
-
-// headerMax bounds how long a reader of metrics may take to ask.
-const headerMax = 5 * time.Second
-
-// serveMetrics serves metrics and profiles if the flags ask for it, and returns
-// their address.
-func serveMetrics(cmd *cobra.Command, w *embedded.Waltz) (addr string, stop func(), err error) {
-	listen := cmd.Flag("metrics-listen").Value.String()
-	if listen == "" {
-		return "", func() {}, nil
-	}
-	l, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", listen)
-	if err != nil {
-		return "", nil, fmt.Errorf("listen for metrics on %s: %w", listen, err)
-	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	registry.MustRegister(w.Collectors()...)
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: headerMax}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = s.Serve(l) // ends when it is closed
-	}()
-	return "http://" + l.Addr().String() + "/metrics", func() {
-		_ = s.Close()
-		<-done
-	}, nil
 }

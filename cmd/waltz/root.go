@@ -55,12 +55,12 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringP("output", "o", "table", "how results are printed: table or json")
-	root.PersistentFlags().String("log-level", "", "lowest level logged on stderr: debug, info, warn or error (default: info for dev, else warn)")
+	root.PersistentFlags().String("log-level", "", "lowest level logged on stderr: debug, info, warn or error (default: info for dev and run, else warn)")
 	root.SetFlagErrorFunc(flagError)
 	completeWith(root, "output", formats...)
 	completeWith(root, "log-level", "debug", "info", "warn", "error")
 	asGroup(root)
-	root.AddCommand(newDev(), newLog(), newMigrate(), newDead(), newBench(), newVersion())
+	root.AddCommand(newDev(), newServer(), newStorage(), newLog(), newMigrate(), newDead(), newBench(), newVersion())
 	addDefaultCommands(root)
 	checkFlagsFirst(root)
 	return root
@@ -168,7 +168,7 @@ func logger(cmd *cobra.Command) (*slog.Logger, error) {
 		return nil, err
 	}
 	level := slog.LevelWarn
-	if cmd.Name() == "dev" {
+	if cmd.Name() == "dev" || cmd.Name() == "run" {
 		level = slog.LevelInfo
 	}
 	if err := level.UnmarshalText([]byte(name)); err != nil && name != "" {

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/waltz-log/waltz/internal/storageclient"
+	"github.com/waltz-log/waltz/metadata"
+	"github.com/waltz-log/waltz/metadata/local"
+	"github.com/waltz-log/waltz/server"
+)
+
+func newServerRun() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Serve the partitions of a cluster from its storages",
+		Long: `Serve all partitions of a cluster, whose records the storages named in its metadata
+keep. One line on stdout tells that all partitions are open, and where; it comes
+when a majority of each partition's storages answers, and those that come later are
+caught up.
+
+With local metadata the server owns the folder: there is one server.
+
+--create founds the cluster if the metadata holds none, with --partitions
+partitions that all have the storages of --storages.
+
+SIGTERM and SIGINT drain it: what was taken is answered, then it ends with exit
+code 0.`,
+		Example: `  waltz server run --metadata file:///var/lib/waltz/metadata --listen 10.0.0.1:7171
+  waltz server run --metadata file:///var/tmp/m --create --partitions 4 --storages s1=127.0.0.1:7272,s2=127.0.0.1:7273,s3=127.0.0.1:7274`,
+		Args: cobra.NoArgs,
+		RunE: runServer,
+	}
+	f := cmd.Flags()
+	f.String("metadata", "", "the cluster's metadata: file:///dir")
+	f.Bool("create", false, "found the cluster if there is none")
+	f.Int("partitions", 1, "partitions of a cluster that is founded")
+	f.StringSlice("storages", nil, "storages of a cluster that is founded, name=host:port,...")
+	f.String("name", "waltz", "name, for people, of a cluster that is founded")
+	listenFlags(cmd, "127.0.0.1:7171")
+	need(cmd, "metadata")
+	return cmd
+}
+
+// serverReady is what server run prints.
+type serverReady struct {
+	Address    string `json:"address"`
+	Partitions int    `json:"partitions"`
+	ClusterKey string `json:"cluster_key"`
+	Metadata   string `json:"metadata"`
+	Metrics    string `json:"metrics,omitempty"`
+	Damaged    []int  `json:"damaged_partitions,omitempty"` // those that stay closed
+}
+
+func runServer(cmd *cobra.Command, _ []string) (err error) {
+	if err := checkListen(cmd); err != nil {
+		return err
+	}
+	m, err := openMetadata(cmd.Flag("metadata").Value.String())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	c, err := findCluster(cmd, m)
+	if err != nil {
+		return err
+	}
+	replicas, stop, err := dialStorages(cmd, m, c)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	log, err := logger(cmd)
+	if err != nil {
+		return err
+	}
+	s, err := server.New(server.Options{
+		ClusterKey: c.Key, ClusterName: c.Name, Partitions: c.Partitions, Metadata: m, Replicas: replicas, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	return serveCluster(cmd, s, c)
+}
+
+// serveCluster serves until the process is told to end.
+func serveCluster(cmd *cobra.Command, s *server.Server, c metadata.Cluster) (err error) {
+	g := grpc.NewServer(s.GRPCOptions()...)
+	s.Register(g)
+	s.Start()
+	p, err := serveGRPC(cmd, g)
+	if err != nil {
+		return errors.Join(err, stopServer(cmd, s))
+	}
+	defer p.stop()
+	defer func() { err = errors.Join(err, stopServer(cmd, s)) }()
+	metrics, stop, err := serveMetrics(cmd, s.Collector())
+	if err != nil {
+		return err
+	}
+	defer stop()
+	ready := serverReady{
+		Address: "waltz://" + p.addr.String(), Partitions: c.Partitions, ClusterKey: c.Key,
+		Metadata: cmd.Flag("metadata").Value.String(), Metrics: metrics,
+	}
+	if err := awaitReady(cmd, s, &ready); err != nil {
+		return err
+	}
+	select {
+	case <-cmd.Context().Done():
+		return nil
+	case err := <-p.failed:
+		return err
+	}
+}
+
+// awaitReady prints the line when all partitions are open, but for damaged ones.
+func awaitReady(cmd *cobra.Command, s *server.Server, r *serverReady) error {
+	err := s.Ready(cmd.Context())
+	if d, ok := errors.AsType[*server.DamagedError](err); ok {
+		for _, p := range d.Partitions {
+			r.Damaged = append(r.Damaged, int(p))
+		}
+		err = nil
+	}
+	if cmd.Context().Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f, err := format(cmd)
+	if err != nil {
+		return err
+	}
+	if f == "json" {
+		return printObject(cmd, *r)
+	}
+	closed := ""
+	if len(r.Damaged) > 0 {
+		closed = fmt.Sprintf(", of which damage keeps closed %v", r.Damaged)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving %s: %d partitions of the cluster in %s%s\n", r.Address, r.Partitions, r.Metadata, closed)
+	return err
+}
+
+func stopServer(cmd *cobra.Command, s *server.Server) error {
+	ctx, cancel, err := drainContext(cmd)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return s.Stop(ctx)
+}
+
+// openMetadata opens the metadata at an address.
+func openMetadata(addr string) (metadata.Store, error) {
+	u, err := url.Parse(addr)
+	if err != nil || u.Scheme != "file" || u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.Path == "/" {
+		return nil, usagef("--metadata %q: want file:///dir with an absolute folder", addr)
+	}
+	return local.Open(local.Options{Dir: u.Path})
+}
+
+// findCluster reads the cluster's identity, or founds the cluster if the flags ask
+// for it.
+func findCluster(cmd *cobra.Command, m metadata.Store) (metadata.Cluster, error) {
+	c, err := metadata.LoadCluster(cmd.Context(), m)
+	if !errors.Is(err, metadata.ErrNotFound) {
+		return c, err
+	}
+	create, err := cmd.Flags().GetBool("create")
+	if err != nil {
+		return c, err
+	}
+	if !create {
+		return c, fmt.Errorf("there is no cluster in %s; --create founds one", cmd.Flag("metadata").Value)
+	}
+	return foundCluster(cmd, m)
+}
+
+func foundCluster(cmd *cobra.Command, m metadata.Store) (metadata.Cluster, error) {
+	f := cmd.Flags()
+	partitions, err := f.GetInt("partitions")
+	if err != nil {
+		return metadata.Cluster{}, err
+	}
+	list, err := f.GetStringSlice("storages")
+	if err != nil {
+		return metadata.Cluster{}, err
+	}
+	storages, target, err := parseStorages(list)
+	if err != nil {
+		return metadata.Cluster{}, err
+	}
+	var key [16]byte
+	_, _ = rand.Read(key[:]) // never fails
+	founding := metadata.Founding{
+		Cluster:  metadata.Cluster{FormatVersion: metadata.FormatVersion, Key: hex.EncodeToString(key[:]), Name: cmd.Flag("name").Value.String(), Partitions: partitions},
+		Storages: storages, Replication: metadata.Replication{Replicas: len(storages)},
+	}
+	for range partitions {
+		founding.Targets = append(founding.Targets, target)
+	}
+	return founding.Cluster, metadata.Found(cmd.Context(), m, founding)
+}
+
+// parseStorages reads name=host:port,...
+func parseStorages(list []string) (storages []metadata.Storage, names []string, err error) {
+	for _, entry := range list {
+		name, address, ok := strings.Cut(entry, "=")
+		if !ok {
+			return nil, nil, usagef("--storages %q: want name=host:port", entry)
+		}
+		storages = append(storages, metadata.Storage{Name: name, Address: address})
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return nil, nil, usagef("--create needs --storages name=host:port,...")
+	}
+	return storages, names, nil
+}
+
+// dialStorages makes the ways to all storages of the cluster.
+func dialStorages(cmd *cobra.Command, m metadata.Store, c metadata.Cluster) (replicas map[string]server.Replica, stop func(), err error) {
+	log, err := logger(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	storages, err := metadata.ListStorages(context.WithoutCancel(cmd.Context()), m)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(storages) == 0 {
+		return nil, nil, errors.New("the cluster's metadata names no storage")
+	}
+	replicas = map[string]server.Replica{}
+	var clients []*storageclient.Client
+	stop = func() {
+		for _, client := range clients {
+			if err := client.Close(); err != nil {
+				log.Warn("connection to a storage was not closed", "error", err)
+			}
+		}
+	}
+	for _, s := range storages {
+		client, err := storageclient.New(storageclient.Options{
+			Address: s.Address, Name: s.Name, ClusterKey: c.Key, CreateReplicas: true, Logger: log,
+		})
+		if err != nil {
+			stop()
+			return nil, nil, err
+		}
+		clients, replicas[s.Name] = append(clients, client), client
+	}
+	return replicas, stop, nil
+}

@@ -29,9 +29,15 @@ import (
 
 var servers dbtest.Servers
 
-func TestMain(m *testing.M) { os.Exit(servers.Run(m)) }
+func TestMain(m *testing.M) {
+	code, called := asGrpcurl()
+	if !called {
+		code = servers.Run(m)
+	}
+	os.Exit(code)
+}
 
-var pages = []string{"guide.md", "guide/databases.md", "guide/topics.md"}
+var pages = []string{"guide.md", "guide/databases.md", "guide/topics.md", "protocol.md"}
 
 // event is a fenced block, or a comment, of a page:
 //
@@ -110,6 +116,7 @@ func TestCommands(t *testing.T) {
 type reader struct {
 	*testing.T
 	folder  string
+	path    string // where commands are looked for
 	where   string // file with the folder that the last block ended in
 	replace *strings.Replacer
 	running map[string]*exec.Cmd
@@ -123,6 +130,9 @@ func newReader(t *testing.T) *reader {
 	require.NoError(t, err)
 	r := &reader{T: t, folder: t.TempDir(), running: map[string]*exec.Cmd{}}
 	require.NoError(t, os.Symlink(checkout, filepath.Join(r.folder, "waltz")))
+	tools := t.TempDir()
+	require.NoError(t, installGrpcurl(tools))
+	r.path = tools + string(filepath.ListSeparator) + os.Getenv("PATH")
 	r.where = filepath.Join(t.TempDir(), "where")
 	pg, maria := servers.PostgreSQL(t).NewDatabase(t), servers.MariaDB(t).NewDatabase(t)
 	r.urls = map[string]string{"postgres": pg, "mysql": maria}
@@ -185,7 +195,7 @@ func (r *reader) bash(ctx context.Context, text string) *exec.Cmd {
 	c := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", text)
 	c.Dir = dir
 	// Sums of modules are those of this module's go.sum, checked when they were loaded.
-	c.Env = append(os.Environ(), "WHERE="+r.where, "GOFLAGS=-buildvcs=false", "GONOSUMDB=*", "GOWORK=off")
+	c.Env = append(os.Environ(), "WHERE="+r.where, "PATH="+r.path, "GOFLAGS=-buildvcs=false", "GONOSUMDB=*", "GOWORK=off")
 	return c
 }
 

@@ -107,3 +107,11 @@ func BenchmarkHashLock(b *testing.B) {
 		hashSink = txn.HashLock("account", uint64(i))
 	}
 }
+
+// TestHashVectors: docs/protocol.md gives these numbers to writers of clients.
+func TestHashVectors(t *testing.T) {
+	require.EqualValues(t, uint64(14915953312076788449), txn.HashLock("account", 7))
+	require.EqualValues(t, uint64(7334721842763478972), txn.HashLock("account", 8))
+	require.EqualValues(t, uint64(3244421341483603138), txn.HashLock("", 0))
+	require.EqualValues(t, uint64(17059485553650656095), txn.HashKey([]byte("transfer:1")))
+}

@@ -180,7 +180,7 @@ func TestClosedForDamage(t *testing.T) {
 	require.Equal(t, wire.Corrupt, b.append(b.attempt(2, txn.None)).no.Reason)
 	_, err := b.Read(b.ctx, 0, 0, 1)
 	requireReason(t, err, wire.Corrupt)
-	_, err = b.HighWaterMark()
+	_, err = b.HighWaterMark(t.Context())
 	requireReason(t, err, wire.Corrupt)
 	damaged, is := errors.AsType[*DamagedError](b.Ready())
 	require.True(t, is)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/wire"
@@ -70,13 +71,42 @@ func (p *Partition) Submit(ctx context.Context, g Group) error {
 	return nil
 }
 
-// HighWaterMark returns the last committed ID.
-func (p *Partition) HighWaterMark() (txn.ID, error) {
+// HighWaterMark returns the last committed ID: no lower one than any that was
+// committed before the call, whoever did it. So it asks the storages whether
+// another session has taken over.
+func (p *Partition) HighWaterMark(ctx context.Context) (txn.ID, error) {
+	if err := p.Confirm(ctx); err != nil {
+		return txn.None, err
+	}
+	return p.Committed()
+}
+
+// Committed returns the last ID that this server knows to be committed. If
+// another has taken over there may be more.
+func (p *Partition) Committed() (txn.ID, error) {
 	hwm, open := p.o.Tail.Committed()
 	if !open {
 		return txn.None, p.notOpen()
 	}
 	return hwm, nil
+}
+
+// Confirm returns nil if all that was committed before the call is known here. It
+// is what makes an answer about the end of the log true (I8). Errors are
+// *wire.Error, or the context's.
+func (p *Partition) Confirm(ctx context.Context) error {
+	s := p.session.Load()
+	if s == nil {
+		return p.notOpen()
+	}
+	err := s.Confirm(ctx)
+	switch {
+	case err == nil || mutant.On("end-of-log-not-confirmed"):
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return wire.Refuse(wire.Unavailable, "partition %d: %v", p.o.Partition, err)
 }
 
 // Read returns committed records as [Session.Read] does. Errors are
@@ -99,6 +129,9 @@ func (p *Partition) At(ctx context.Context, t txn.Timestamp) (txn.ID, error) {
 	s := p.session.Load()
 	if s == nil {
 		return txn.None, p.notOpen()
+	}
+	if err := p.Confirm(ctx); err != nil {
+		return txn.None, err
 	}
 	id, err := s.At(ctx, t)
 	if err != nil {
@@ -176,6 +209,7 @@ func (p *Partition) own() {
 	defer p.cancel()
 	s := newSequencer(p)
 	defer s.searcher.stop()
+	defer s.doubter.stop()
 	wait, said := p.o.ReopenFirst, ""
 	for !p.isClosing() {
 		opened := p.o.Now()
@@ -186,6 +220,9 @@ func (p *Partition) own() {
 		}
 		if p.isClosing() {
 			return
+		}
+		if errors.Is(err, errSwitch) {
+			continue
 		}
 		why.err = err
 		p.shut(why)

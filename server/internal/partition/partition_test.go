@@ -219,7 +219,7 @@ func TestRefusedWhileNotOpen(t *testing.T) {
 	b.eventually(func() bool { return b.Ready() != nil }, "the session is lost")
 	got := b.append(b.attempt(1, txn.None))
 	require.Equal(t, wire.StorageFull, got.no.Reason, "a full disk is said to be one")
-	_, err := b.HighWaterMark()
+	_, err := b.HighWaterMark(t.Context())
 	requireReason(t, err, wire.Unavailable)
 	_, err = b.Read(b.ctx, 0, 0, 1)
 	requireReason(t, err, wire.Unavailable)

@@ -26,6 +26,11 @@ const rebuildChunkBytes = 1 << 20
 // since.
 func (s *sequencer) rebuild(ctx context.Context, session Session) error {
 	high := session.High()
+	if s.kept && s.continues(session) {
+		s.kept = false
+		s.time = max(s.time, session.HighTime())
+		return nil
+	}
 	next := max(0, high-txn.ID(s.p.o.WindowTransactions)+1)
 	s.forget(next)
 	var lost damagedTail
@@ -57,6 +62,7 @@ func (s *sequencer) rebuild(ctx context.Context, session Session) error {
 // forget empties lock table and request window; next is the first transaction
 // that they will remember.
 func (s *sequencer) forget(next txn.ID) {
+	s.kept = false
 	s.locks = locktable.New(s.p.o.WindowTransactions, s.p.o.LockMarksMax, next-1)
 	s.window = requests.New(s.p.o.WindowTransactions, next)
 }

@@ -122,7 +122,7 @@ type scanned struct {
 func (s *searcher) scan(ctx context.Context, next txn.ID, found map[txn.RequestID]txn.ID) scanned {
 	seen := scanned{end: next, damaged: txn.None}
 	for seen.err == nil {
-		hwm, err := s.p.HighWaterMark()
+		hwm, err := s.p.Committed()
 		if err != nil || seen.end > hwm {
 			seen.err = err
 			return seen

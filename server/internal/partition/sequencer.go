@@ -21,6 +21,7 @@ const inFlightShare = 4
 type sequencer struct {
 	p        *Partition
 	searcher *searcher
+	doubter  *doubter
 
 	session Session
 	commits *commitPoint
@@ -33,6 +34,7 @@ type sequencer struct {
 	ahead   int    // bytes that the groups at hand may still need
 	waiting int    // answers that wait for the fate of another transaction
 	failed  error  // the session refused a frame: it must not get a later one
+	kept    bool   // locks and window were kept for the next session
 	scratch []txn.Lock
 
 	stalled  error            // why the session is
@@ -40,14 +42,16 @@ type sequencer struct {
 }
 
 func newSequencer(p *Partition) *sequencer {
-	return &sequencer{p: p, searcher: newSearcher(p)}
+	return &sequencer{p: p, searcher: newSearcher(p), doubter: &doubter{p: p}}
 }
 
 // serve sequences and settles until the session ends or the partition is
 // closed, and returns why.
 func (s *sequencer) serve() error {
-	closing := s.p.closing
+	closing, switches := s.p.closing, s.switches()
+	var switching <-chan time.Time // nil: it is not
 	for {
+		late := false
 		select {
 		case <-s.p.wake:
 		case <-s.session.Stalls():
@@ -58,6 +62,10 @@ func (s *sequencer) serve() error {
 			return s.lost(s.session.Err())
 		case <-closing:
 			closing = nil
+		case <-switches:
+			switches, switching = nil, time.After(switchMax)
+		case <-switching:
+			late = true
 		case <-s.p.ctx.Done():
 			return s.finish()
 		}
@@ -65,6 +73,12 @@ func (s *sequencer) serve() error {
 		if closing == nil {
 			if s.flights.len() == 0 || s.stalled != nil && s.patience == nil {
 				return s.finish()
+			}
+			continue
+		}
+		if switching != nil {
+			if s.flights.len() == 0 || late {
+				return s.switchOver()
 			}
 			continue
 		}
@@ -122,6 +136,10 @@ func (s *sequencer) group(g *Group, now time.Time) {
 func (s *sequencer) attempt(g *Group, a *wire.Attempt, now time.Time) *wire.Error {
 	if why := s.malformed(a); why != nil {
 		return why
+	}
+	if a.Floor() >= s.next {
+		return s.doubter.add(doubt{from: g.From, seq: a.Seq, why: wire.Refuse(wire.Invalid,
+			"high-water mark %d is beyond the end of the log, %d: is it another log?", a.Floor(), s.next-1)})
 	}
 	if id, ok := s.window.Lookup(a.Request); ok {
 		s.duplicate(g, a, id)
@@ -308,8 +326,6 @@ func (s *sequencer) malformed(a *wire.Attempt) *wire.Error {
 		return wire.Refuse(wire.Invalid, "request ID is zero")
 	case a.ClientHWM < txn.None || a.SentHWM < txn.None:
 		return wire.Refuse(wire.Invalid, "high-water mark %d is below %d", min(a.ClientHWM, a.SentHWM), txn.None)
-	case a.Floor() >= s.next:
-		return wire.Refuse(wire.Invalid, "high-water mark %d is beyond the end of the log, %d: is it another log?", a.Floor(), s.next-1)
 	}
 	return nil
 }

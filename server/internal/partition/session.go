@@ -30,6 +30,10 @@ type Session interface {
 	// At returns the first committed transaction at or after t, the end of the log
 	// if none is that late.
 	At(ctx context.Context, t txn.Timestamp) (txn.ID, error)
+	// Confirm returns nil if no other session had opened when it was called, so that
+	// what is committed here is all that was by then. It waits while that can't be
+	// known.
+	Confirm(ctx context.Context) error
 	// Stalled returns why nothing can be committed for now, since storages are full,
 	// or nil. Reads go on, and so does what was handed over when there is room.
 	Stalled() error

@@ -63,7 +63,7 @@ func TestFullStoragesStopAppendsOnly(t *testing.T) {
 		require.ErrorContains(t, b.answer(a).no, "disk is full")
 	}
 	require.NoError(t, b.Ready())
-	hwm, err := b.HighWaterMark()
+	hwm, err := b.HighWaterMark(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, txn.ID(0), hwm)
 	frame, err := b.Read(b.ctx, 0, 0, 1)

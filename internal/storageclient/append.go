@@ -22,8 +22,8 @@ const directBytes = 32 << 10
 // when they are durable, in the order of the calls for one partition, on a goroutine
 // of the client's: it must not block. After an error from Append it is not called:
 // [session.ErrBusy] if too much waits, ErrClosed. done gets what the storage said,
-// [session.ErrFull] and [session.ErrBusy] for all that followed in the partition,
-// too; or that the connection broke. The frame must not be changed any more.
+// [session.ErrFull] say, behind which what followed in the partition is refused as a
+// mismatch; or that the connection broke. The frame must not be changed any more.
 func (c *Client) Append(_ context.Context, m session.Append, done func(session.Appended, error)) error {
 	return c.TryAppend(m, done)
 }

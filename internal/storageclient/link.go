@@ -86,10 +86,8 @@ func (l *link) answered(a *wire.StorageAppended, out []finished) ([]finished, er
 	return out, nil
 }
 
-// failed takes one append that was not taken out of its lane. If it was for want
-// of room, those behind it fail for that too, since the storage will refuse them as
-// not following its log: the caller is to send them again, and not to take that for
-// a fault.
+// failed takes one append that was not taken out of its lane. Those behind it are
+// refused for themselves, as not following the storage's log.
 func (l *link) failed(f *wire.StorageFailed, out []finished) ([]finished, error) {
 	ln := l.lanes[f.Partition]
 	i := -1
@@ -99,27 +97,13 @@ func (l *link) failed(f *wire.StorageFailed, out []finished) ([]finished, error)
 	if i < 0 {
 		return out, fmt.Errorf("it failed append %d of partition %d, which was not sent or is answered", f.Seq, f.Partition)
 	}
-	out = l.settle(ln.remove(i), session.Appended{}, f.Error, out)
-	if f.Error.Reason != wire.StorageDiskFull && f.Error.Reason != wire.StorageBusy {
-		return out, nil
-	}
-	for ; i < ln.count; i++ {
-		e := ln.at(i)
-		if e.done != nil {
-			out = append(out, finished{done: e.done, err: f.Error})
-			e.done = nil // its own answer tells nobody
-		}
-	}
-	return out, nil
+	return l.settle(ln.remove(i), session.Appended{}, f.Error, out), nil
 }
 
 // settle books an append that was answered.
 func (l *link) settle(e entry, answer session.Appended, err error, out []finished) []finished {
 	l.bytes -= e.bytes
 	l.onWay -= e.bytes
-	if e.done == nil {
-		return out
-	}
 	return append(out, finished{done: e.done, answer: answer, err: err})
 }
 
@@ -127,9 +111,7 @@ func (l *link) settle(e entry, answer session.Appended, err error, out []finishe
 func (l *link) breakOff(err error) (out []finished) {
 	for _, ln := range l.lanes {
 		for i := range ln.count {
-			if e := ln.at(i); e.done != nil {
-				out = append(out, finished{done: e.done, err: err})
-			}
+			out = append(out, finished{done: ln.at(i).done, err: err})
 		}
 	}
 	clear(l.lanes)
@@ -149,7 +131,7 @@ type lane struct {
 type entry struct {
 	seq   uint64
 	bytes int
-	done  func(session.Appended, error) // nil: told already
+	done  func(session.Appended, error)
 }
 
 // at returns the i-th oldest.

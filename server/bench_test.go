@@ -316,14 +316,15 @@ func (s *diskSession) Close(context.Context) error {
 	return nil
 }
 
-func (s *diskSession) ID() txn.SessionID        { return 1 }
-func (s *diskSession) High() txn.ID             { return txn.None }
-func (s *diskSession) HighStamp() txn.SessionID { return 0 }
-func (s *diskSession) HighTime() txn.Timestamp  { return 0 }
-func (s *diskSession) Stalled() error           { return nil }
-func (s *diskSession) Stalls() <-chan struct{}  { return nil }
-func (s *diskSession) Done() <-chan struct{}    { return s.done }
-func (s *diskSession) Err() error               { return nil }
+func (s *diskSession) Confirm(context.Context) error { return nil }
+func (s *diskSession) ID() txn.SessionID             { return 1 }
+func (s *diskSession) High() txn.ID                  { return txn.None }
+func (s *diskSession) HighStamp() txn.SessionID      { return 0 }
+func (s *diskSession) HighTime() txn.Timestamp       { return 0 }
+func (s *diskSession) Stalled() error                { return nil }
+func (s *diskSession) Stalls() <-chan struct{}       { return nil }
+func (s *diskSession) Done() <-chan struct{}         { return s.done }
+func (s *diskSession) Err() error                    { return nil }
 func (s *diskSession) Read(context.Context, txn.ID, txn.ID, int) (record.Frame, error) {
 	return nil, os.ErrInvalid
 }

@@ -23,7 +23,7 @@ const (
 func (s *service) Read(r *clientpb.ReadRequest, stream grpc.ServerStreamingServer[clientpb.ReadResponse]) error {
 	p, err := s.of(r.GetClusterKey(), r.GetPartition())
 	if err == nil {
-		err = s.checkRange(p, r)
+		err = s.checkRange(stream.Context(), p, r)
 	}
 	if err != nil {
 		return wire.Status(err)
@@ -38,7 +38,7 @@ func (s *service) Read(r *clientpb.ReadRequest, stream grpc.ServerStreamingServe
 }
 
 // checkRange refuses a malformed request, and one beyond the high-water mark.
-func (s *service) checkRange(p *partition.Partition, r *clientpb.ReadRequest) error {
+func (s *service) checkRange(ctx context.Context, p *partition.Partition, r *clientpb.ReadRequest) error {
 	first, last := r.GetFirst(), r.GetLast()
 	if ids := r.GetIds(); len(ids) > 0 {
 		if len(ids) > s.o.ReadIDsMax {
@@ -54,7 +54,10 @@ func (s *service) checkRange(p *partition.Partition, r *clientpb.ReadRequest) er
 	if first < 0 || last < first-1 {
 		return wire.Refuse(wire.Invalid, "read from transaction %d to %d", first, last)
 	}
-	hwm, err := p.HighWaterMark()
+	hwm, err := p.Committed()
+	if err == nil && txn.ID(last) > hwm {
+		hwm, err = p.HighWaterMark(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -28,12 +28,12 @@ func (s *service) Describe(context.Context, *clientpb.DescribeRequest) (*clientp
 }
 
 // HighWaterMark implements the contract.
-func (s *service) HighWaterMark(_ context.Context, r *clientpb.HighWaterMarkRequest) (*clientpb.HighWaterMarkResponse, error) {
+func (s *service) HighWaterMark(ctx context.Context, r *clientpb.HighWaterMarkRequest) (*clientpb.HighWaterMarkResponse, error) {
 	p, err := s.of(r.GetClusterKey(), r.GetPartition())
 	if err != nil {
 		return nil, wire.Status(err)
 	}
-	hwm, err := p.HighWaterMark()
+	hwm, err := p.HighWaterMark(ctx)
 	if err != nil {
 		return nil, wire.Status(err)
 	}

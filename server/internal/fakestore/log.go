@@ -31,6 +31,8 @@ type Log struct {
 	current   *Session
 	held      bool
 	stalled   error
+	doubt     error         // what Confirm says
+	doubted   chan struct{} // it waits for this; nil: for nothing
 	openErr   error
 	readErr   error
 	fault     error // what a caller did wrong
@@ -107,6 +109,23 @@ func (l *Log) Hold(held bool) {
 	l.mu.Unlock()
 	if s != nil {
 		s.wake()
+	}
+}
+
+// Doubt makes sessions not confirm: with an error, or with nil not until the
+// returned function is called, which lets them again.
+func (l *Log) Doubt(err error) (stop func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	wait := make(chan struct{})
+	if l.doubt = err; err == nil {
+		l.doubted = wait
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.doubt, l.doubted = nil, nil
+		close(wait)
 	}
 }
 
@@ -369,6 +388,24 @@ func (s *Session) Read(_ context.Context, first, last txn.ID, bytesMax int) (rec
 		out = append(out, l.frames[id]...)
 	}
 	return out, nil
+}
+
+// Confirm implements partition.Session.
+func (s *Session) Confirm(ctx context.Context) error {
+	s.log.mu.Lock()
+	err, wait := s.log.doubt, s.log.doubted
+	s.log.mu.Unlock()
+	if wait == nil {
+		return err
+	}
+	select {
+	case <-wait:
+		return s.Confirm(ctx)
+	case <-s.done:
+		return s.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // At implements partition.Session.

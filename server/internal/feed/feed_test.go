@@ -25,12 +25,13 @@ const waitMax = 10 * time.Second
 type history struct {
 	tail *Tail
 
-	mu    sync.Mutex
-	log   record.Frame // committed
-	at    []int        // offset of each record
-	fails error
-	reads int
-	block chan struct{} // reads wait for it; nil: they don't
+	mu      sync.Mutex
+	log     record.Frame // committed
+	at      []int        // offset of each record
+	fails   error
+	reads   int
+	confirm func() error  // nil: it always does
+	block   chan struct{} // reads wait for it; nil: they don't
 }
 
 func newHistory(cache *Cache) *history { return &history{tail: cache.NewTail()} }
@@ -60,6 +61,14 @@ func (h *history) high() txn.ID {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return txn.ID(len(h.at)) - 1
+}
+
+// Confirm implements Log.
+func (h *history) Confirm(context.Context) error {
+	if h.confirm == nil {
+		return nil
+	}
+	return h.confirm()
 }
 
 // Read implements Log.
@@ -331,6 +340,30 @@ func TestSubscribeBeforeOpen(t *testing.T) {
 	reason, _ := wire.ReasonOf(<-beyond.done)
 	require.Equal(t, wire.OutOfRange, reason)
 	require.Zero(t, h.tail.Subscribers())
+}
+
+// TestSubscribeAboveTheEndOfAStaleLog: that a log ends below the subscriber's mark
+// is said only when it is known. It is not while the storages don't answer; and
+// the log may turn out to be longer than this server knew.
+func TestSubscribeAboveTheEndOfAStaleLog(t *testing.T) {
+	h := newHistory(NewCache(0))
+	h.add(4, 10, false)
+	asked := 0
+	h.confirm = func() error {
+		if asked++; asked < 3 {
+			return wire.Refuse(wire.Unavailable, "no majority answers")
+		}
+		h.add(8, 10, false)
+		h.tail.Open(h.high())
+		return nil
+	}
+	h.tail.Open(h.high())
+	s := h.subscribe(t, Options{HighWaterMark: 10})
+	s.reach(11)
+	s.stop()
+	h.confirm = func() error { return wire.Refuse(wire.ShuttingDown, "elsewhere") }
+	reason, _ := wire.ReasonOf(<-h.subscribe(t, Options{HighWaterMark: 30}).done)
+	require.Equal(t, wire.ShuttingDown, reason)
 }
 
 // TestStopWhileReading: a subscription that ends takes its read with it.

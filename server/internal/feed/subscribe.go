@@ -25,6 +25,9 @@ type Log interface {
 	// last, about bytesMax bytes. The bytes never change. Concurrent calls happen.
 	// While there is no store session it refuses with wire.Unavailable.
 	Read(ctx context.Context, first, last txn.ID, bytesMax int) (record.Frame, error)
+	// Confirm returns nil if the tail has all that was committed before the call; it
+	// refuses with wire.Unavailable if that can't be said.
+	Confirm(ctx context.Context) error
 }
 
 // Mode says what of the transactions a subscriber wants.
@@ -125,6 +128,7 @@ func (s *Subscription) fill(ctx context.Context, out *wire.Fed) error {
 // read returns the chunk at next: from the tail, from the read ahead or from
 // the log; it waits until there is one.
 func (s *Subscription) read(ctx context.Context) (chunk, txn.ID, error) {
+	confirmed, wait := false, retryFirst
 	for {
 		c, committed, open := s.tail.read(s.next, chunkBytes)
 		switch {
@@ -134,6 +138,20 @@ func (s *Subscription) read(ctx context.Context) (chunk, txn.ID, error) {
 		case s.next <= committed:
 			c, err := s.fetch(ctx, committed)
 			return c, committed, err
+		case open && s.next > committed+1 && !confirmed:
+			// Another server may have taken over, and we have not heard of it.
+			err := s.log.Confirm(ctx)
+			if confirmed = err == nil; confirmed {
+				continue
+			}
+			if reason, _ := wire.ReasonOf(err); reason != wire.Unavailable {
+				return c, committed, err
+			}
+			if err := sleep(ctx, wait); err != nil {
+				return c, committed, err
+			}
+			wait = min(2*wait, retryMax)
+			continue
 		case open && s.next > committed+1:
 			return c, committed, wire.Refuse(wire.OutOfRange,
 				"subscribed above high-water mark %d, but the log ends at %d: is it another log?", s.next-1, committed)

@@ -27,8 +27,8 @@ type Source func(ctx context.Context, first, last txn.ID) (record.Frame, error)
 // Repair says what to repair.
 type Repair struct {
 	Partition txn.Partition
-	// First and Last are the records to look at. Last below First: all that is known
-	// to be damaged.
+	// First and Last are the records to look at. Last 0, or below First: all that is
+	// known to be damaged.
 	First, Last txn.ID
 	// Committed is what the caller knows to be committed, say from the partition's
 	// server; the replica may not have heard of it. Nothing above it and above what
@@ -120,7 +120,7 @@ func (j *repair) ranges() ([]DamagedError, error) {
 	if j.r.Closed != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNeedsReset, j.r.Closed)
 	}
-	if j.m.First <= j.m.Last {
+	if j.m.Last > 0 && j.m.First <= j.m.Last {
 		return []DamagedError{{First: max(j.m.First, 0), Last: j.m.Last}}, nil
 	}
 	var all []DamagedError
@@ -273,8 +273,12 @@ func (j *repair) touch() uint64 {
 // clear forgets damage to what was written anew, in the journal too.
 func (j *repair) clear(ctx context.Context, w *segment.Rewrite) error {
 	j.s.mu.Lock()
-	if j.r.Cuts != j.cuts || !slices.ContainsFunc(j.r.Damage, func(d *DamagedError) bool { return d.First <= w.Last && d.Last >= w.First }) {
+	marked := slices.ContainsFunc(j.r.Damage, func(d *DamagedError) bool { return d.First <= w.Last && d.Last >= w.First })
+	if !marked || j.r.NextCuts != j.cuts {
 		j.s.mu.Unlock()
+		if marked {
+			return segment.ErrMoved
+		}
 		return nil
 	}
 	wait, err := j.s.writeEntryLocked(j.r, journal.Entry{Kind: journal.Repaired, Partition: j.m.Partition, First: w.First, Last: w.Last})

@@ -272,9 +272,7 @@ func (w *rewriter) abandon() error {
 			err = errors.Join(err, f.Close())
 		}
 	}
-	if w.f != nil {
-		w.rw.parts = append(w.rw.parts, part{first: w.first})
-	}
+	w.rw.parts = append(w.rw.parts, part{first: w.first}) // if anything was begun
 	return errors.Join(err, w.l.Discard(w.rw))
 }
 

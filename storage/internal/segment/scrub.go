@@ -27,6 +27,7 @@ type Pass struct {
 // damaged index is reported and rebuilt as when a read finds it. The error is
 // another than damage, say ctx's.
 func (l *Log) Scrub(ctx context.Context, p Pass) (records, bytes int64, err error) {
+	next := p.From
 	for _, e := range l.Extents() {
 		if e.First > p.Last {
 			break
@@ -34,6 +35,10 @@ func (l *Log) Scrub(ctx context.Context, p Pass) (records, bytes int64, err erro
 		if e.Last < p.From {
 			continue
 		}
+		if e.First > next {
+			p.Found(l.missing(next))
+		}
+		next = e.Last + 1
 		n, size, err := l.scrubOne(ctx, e, min(p.Last, e.Last), p)
 		records, bytes = records+n, bytes+size
 		if err != nil {
@@ -42,6 +47,9 @@ func (l *Log) Scrub(ctx context.Context, p Pass) (records, bytes int64, err erro
 		if p.Passed != nil {
 			p.Passed(min(p.Last, e.Last)+1, n, size)
 		}
+	}
+	if next <= p.Last {
+		p.Found(&damage.Error{Partition: l.c.Partition, First: next, Last: p.Last, File: l.c.Dir, Reason: "no segment holds it"})
 	}
 	return records, bytes, nil
 }

@@ -16,6 +16,10 @@ import (
 // the network.
 type Replica = store.Replica
 
+// FindFunc finds a storage by its name in the metadata; false: it is not known. It
+// may be called concurrently and must not block.
+type FindFunc = store.FindFunc
+
 // windowTransactions is how many transactions a partition remembers request IDs
 // and locks of. A constant, since clients' correctness rests on its being large.
 const windowTransactions = 1 << 17
@@ -27,7 +31,8 @@ type Options struct {
 	Partitions  int    // of the log; required, 1 to 65,536
 
 	Metadata metadata.Store     // required; the server does not close it
-	Replicas map[string]Replica // storages by their name in the metadata; required
+	Replicas map[string]Replica // storages by their name in the metadata; required unless Find is set
+	Find     FindFunc           // storages that are not in Replicas, say because they come later; default: there are none
 	// Generation of the assignment of the partitions to this server; default 0.
 	Generation int64
 
@@ -100,8 +105,8 @@ func (o *Options) require(errs *[]error) {
 	if o.Metadata == nil {
 		*errs = append(*errs, errors.New("Metadata is not set"))
 	}
-	if len(o.Replicas) == 0 {
-		*errs = append(*errs, errors.New("Replicas is empty"))
+	if len(o.Replicas) == 0 && o.Find == nil {
+		*errs = append(*errs, errors.New("Replicas is empty, and Find is not set"))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,6 +24,9 @@ import (
 type Server struct {
 	o     Options
 	cache *feed.Cache
+	// sessions are the last ones that were opened, by partition; the next one takes
+	// over what they have prepared.
+	sessions []atomic.Pointer[store.Session]
 
 	mu struct {
 		sync.RWMutex
@@ -48,16 +52,24 @@ func New(o Options) (*Server, error) {
 	if s.o.open == nil {
 		s.o.open = s.openSession
 	}
+	s.sessions = make([]atomic.Pointer[store.Session], o.Partitions)
 	s.mu.partitions = make([]*partition.Partition, o.Partitions)
 	s.mu.tails = make([]*feed.Tail, o.Partitions)
 	return s, nil
 }
 
 func (s *Server) openSession(ctx context.Context, p txn.Partition, committed func(txn.ID)) (partition.Session, error) {
-	return store.Open(ctx, store.Config{
-		Partition: p, Generation: s.o.Generation, Metadata: s.o.Metadata, Replicas: s.o.Replicas,
-		Events: store.Events{Committed: committed}, Logger: s.o.Logger, QueueMax: 2 * s.o.InFlightBytesMax,
+	last := s.sessions[p].Swap(nil)
+	session, err := store.Open(ctx, store.Config{
+		Partition: p, Generation: s.o.Generation, Metadata: s.o.Metadata, Replicas: s.o.Replicas, Find: s.o.Find,
+		Prepared: last.Prepared(),
+		Events:   store.Events{Committed: committed}, Logger: s.o.Logger, QueueMax: 2 * s.o.InFlightBytesMax,
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.sessions[p].Store(session)
+	return session, nil
 }
 
 // Register adds the services to a gRPC server, which must have been made with

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -73,17 +72,17 @@ func runServer(cmd *cobra.Command, _ []string) (err error) {
 	if err != nil {
 		return err
 	}
-	replicas, stop, err := dialStorages(cmd, m, c)
+	storages, err := dialStorages(cmd, m, c)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer func() { err = errors.Join(err, storages.Close()) }()
 	log, err := logger(cmd)
 	if err != nil {
 		return err
 	}
 	s, err := server.New(server.Options{
-		ClusterKey: c.Key, ClusterName: c.Name, Partitions: c.Partitions, Metadata: m, Replicas: replicas, Logger: log,
+		ClusterKey: c.Key, ClusterName: c.Name, Partitions: c.Partitions, Metadata: m, Find: find(storages), Logger: log,
 	})
 	if err != nil {
 		return err
@@ -229,37 +228,20 @@ func parseStorages(list []string) (storages []metadata.Storage, names []string, 
 	return storages, names, nil
 }
 
-// dialStorages makes the ways to all storages of the cluster.
-func dialStorages(cmd *cobra.Command, m metadata.Store, c metadata.Cluster) (replicas map[string]server.Replica, stop func(), err error) {
+// dialStorages makes the ways to the storages of the cluster, and to those that
+// are added later.
+func dialStorages(cmd *cobra.Command, m metadata.Store, c metadata.Cluster) (*storageclient.Directory, error) {
 	log, err := logger(cmd)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	storages, err := metadata.ListStorages(context.WithoutCancel(cmd.Context()), m)
-	if err != nil {
-		return nil, nil, err
+	return storageclient.NewDirectory(cmd.Context(), m, storageclient.Options{ClusterKey: c.Key, CreateReplicas: true, Logger: log})
+}
+
+// find is how a server finds its storages.
+func find(d *storageclient.Directory) server.FindFunc {
+	return func(storage string) (server.Replica, bool) {
+		c, ok := d.Find(storage)
+		return c, ok
 	}
-	if len(storages) == 0 {
-		return nil, nil, errors.New("the cluster's metadata names no storage")
-	}
-	replicas = map[string]server.Replica{}
-	var clients []*storageclient.Client
-	stop = func() {
-		for _, client := range clients {
-			if err := client.Close(); err != nil {
-				log.Warn("connection to a storage was not closed", "error", err)
-			}
-		}
-	}
-	for _, s := range storages {
-		client, err := storageclient.New(storageclient.Options{
-			Address: s.Address, Name: s.Name, ClusterKey: c.Key, CreateReplicas: true, Logger: log,
-		})
-		if err != nil {
-			stop()
-			return nil, nil, err
-		}
-		clients, replicas[s.Name] = append(clients, client), client
-	}
-	return replicas, stop, nil
 }

@@ -64,12 +64,17 @@ type Events struct {
 	Committed func(id txn.ID)
 }
 
+// FindFunc finds a storage by its name in the metadata; false: it is not known. It
+// may be called concurrently and must not block.
+type FindFunc func(storage string) (Replica, bool)
+
 // Config says which partition's session to open, and where its replicas are.
 type Config struct {
 	Partition  txn.Partition
 	Generation int64              // of the partition's assignment to this server
 	Metadata   metadata.Store     // required
 	Replicas   map[string]Replica // by the storage's name in the metadata; required
+	Find       FindFunc           // of the others; default: there are no others
 	Prepared   []string           // the target that the session before was Prepared for; nil: none, the members stay
 	Events     Events             //
 	Logger     *slog.Logger       // default: none
@@ -109,7 +114,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Metadata == nil {
 		errs = append(errs, errors.New("metadata is not set"))
 	}
-	if len(c.Replicas) == 0 {
+	if len(c.Replicas) == 0 && c.Find == nil {
 		errs = append(errs, errors.New("there are no replicas"))
 	}
 	if c.Partition < 0 {

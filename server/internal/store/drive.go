@@ -171,7 +171,7 @@ func (s *Session) readAny(ctx context.Context, sources []string, first, last txn
 	var errs []error
 	for _, name := range sources {
 		err := errUnreachable
-		if r, ok := s.c.Replicas[name]; ok {
+		if r, ok := s.replica(name); ok {
 			var f record.Frame
 			if f, err = r.Read(ctx, s.c.Partition, first, last, s.c.CopyMax); err == nil {
 				return f, nil
@@ -197,7 +197,7 @@ var errUnreachable = errors.New("storage is not known to this server")
 
 // call makes one call to a storage and tells the leader what came of it.
 func (s *Session) call(storage string, f func(context.Context, Replica) (session.Event, error)) {
-	r, ok := s.c.Replicas[storage]
+	r, ok := s.replica(storage)
 	if !ok {
 		s.replicaFailed(storage, errUnreachable)
 		return

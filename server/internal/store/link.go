@@ -52,7 +52,7 @@ type link struct {
 }
 
 func (s *Session) newLink(storage string, self session.Replica, last txn.ID) *link {
-	r := s.c.Replicas[storage]
+	r, _ := s.replica(storage)
 	l := &link{storage: storage, replica: r, self: self, sent: last, took: last, room: make(chan struct{}, 1), keep: keepNothing}
 	l.ctx, l.cancel = context.WithCancel(s.ctx)
 	l.answered = func(a session.Appended, err error) { s.answered(l, a, err) }

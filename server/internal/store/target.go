@@ -13,13 +13,25 @@ import (
 // next one on the target, by Config.Prepared. A session never does that itself: only
 // its owner knows what is in flight, and keeps lock table and window.
 
+// replica returns the way to a storage.
+func (s *Session) replica(storage string) (Replica, bool) {
+	r, ok := s.c.Replicas[storage]
+	if !ok && s.c.Find != nil {
+		r, ok = s.c.Find(storage)
+	}
+	return r, ok
+}
+
 // Switches is readable when a session could be opened on M's target with little to
 // copy; Prepared then says which target that is.
 func (s *Session) Switches() <-chan struct{} { return s.switches }
 
 // Prepared returns the target whose newcomers have been copied to, for
-// Config.Prepared of the next session; nil if there is none.
+// Config.Prepared of the next session; nil if there is none, or no session.
 func (s *Session) Prepared() []string {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.mu.prepared)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/storage/internal/damage"
@@ -325,7 +326,7 @@ func (s *Storage) noteDamage(r *replica, err error) {
 	}
 	s.mu.Lock()
 	added := r.AddDamage(d)
-	if added && s.usableLocked() == nil { // else the next journal file's opening state has it
+	if added && s.usableLocked() == nil && !mutant.On("damage-not-remembered") { // else the next journal file's opening state has it
 		s.enqueueLocked(r, partition.Mark(d), nil)
 	}
 	s.mu.Unlock()

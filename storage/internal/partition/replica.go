@@ -18,6 +18,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
@@ -85,7 +86,7 @@ func FromState(s session.ReplicaState) *Replica {
 func (r *Replica) Settle() {
 	r.Next = r.Now
 	r.Next.Map = r.Now.Map.Clone()
-	r.NextCuts = r.Cuts
+	r.NextCuts, r.NextService = r.Cuts, r.Service
 }
 
 // Queue moves Next by an entry that was put into the journal's queue.
@@ -163,6 +164,9 @@ func reset(s *session.ReplicaState, e *journal.Entry) {
 	s.ApplyTruncate(e.Last)
 	s.Self.Incarnation = session.Incarnation(e.Session)
 	s.Installed, s.Committed = 0, txn.None
+	if mutant.On("reset-forgets-promise") {
+		s.Promised = 0
+	}
 }
 
 // truncate drops what lies above last.

@@ -113,7 +113,6 @@ func Decode(e journal.Entry, start session.Start) (r *Replica, err error) {
 		return nil, fmt.Errorf("%d bytes behind the state, flags %x", len(b), flags)
 	}
 	r.Service = Service(flags >> 1)
-	r.NextService = r.Service
 	if flags&flagClosed != 0 {
 		n := len(r.Damage) - 1
 		r.Closed, r.Damage = r.Damage[n], r.Damage[:n]

@@ -30,8 +30,9 @@
 // receiver's partition records the refusal under the same key as the credit is what
 // keeps one relay from returning money that another is just crediting.
 //
-// A debit that read the balance takes the account's lock for write, so that none
-// may pass another; credits, and debits that may overdraw, take it for append and
-// run together. The allowance to overdraw stands in the transaction, so that an
+// A debit that relies on the balance takes the lock of the account's debits for write,
+// so that none may pass another; debits that may overdraw take it for append. Credits
+// take one of their own for append, and run together and with debits: more money never
+// makes a balance suffice less. The allowance to overdraw stands in the transaction, so that an
 // audit of the log needs nothing else.
 package ledger

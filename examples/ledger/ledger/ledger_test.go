@@ -23,9 +23,9 @@ func TestTransferWithinPartition(t *testing.T) {
 	require.Equal(t, "[40 60 -100]", b.balances(2, 4, ledger.Bank(0)))
 	require.Equal(t, []waltz.Lock{
 		{LockID: waltz.LockID{Name: "standing", ID: 2}, Mode: waltz.LockRead},
-		{LockID: waltz.LockID{Name: "balance", ID: 2}, Mode: waltz.LockWrite},
+		{LockID: waltz.LockID{Name: "debits", ID: 2}, Mode: waltz.LockWrite},
 		{LockID: waltz.LockID{Name: "standing", ID: 4}, Mode: waltz.LockRead},
-		{LockID: waltz.LockID{Name: "balance", ID: 4}, Mode: waltz.LockAppend},
+		{LockID: waltz.LockID{Name: "credits", ID: 4}, Mode: waltz.LockAppend},
 	}, b.logs[0][res.ID].Locks)
 
 	again, err := b.Transfer(t.Context(), order("k", 2, 4, 60))
@@ -62,6 +62,56 @@ func TestDeclines(t *testing.T) {
 	_, err = b.Close(t.Context(), 2, "2026-01-02")
 	require.ErrorIs(t, err, ledger.ErrNotEmpty)
 	require.Equal(t, "[100 0]", b.balances(2, 4))
+}
+
+// What comes in between the decision on an account and its append is in the way only of
+// what relies on nothing having come in.
+func TestWhatComesInMeanwhile(t *testing.T) {
+	credit := func(b *bank) func() {
+		return func() {
+			_, err := b.Deposit(t.Context(), order("", 0, 2, 5))
+			require.NoError(t, err)
+		}
+	}
+	debit := func(b *bank) func() {
+		return func() {
+			_, err := b.Transfer(t.Context(), order("", 2, 4, 60))
+			require.NoError(t, err)
+		}
+	}
+	b := newBank(t)
+	b.open(t, 2, 200)
+	b.open(t, 4, 0)
+	b.meanwhile = credit(b)
+	res, err := b.Transfer(t.Context(), order("", 2, 4, 60))
+	require.NoError(t, err)
+	require.Equal(t, 1, res.Attempts, "a debit does not mind a credit")
+
+	b.meanwhile = debit(b)
+	res, err = b.Transfer(t.Context(), order("", 2, 4, 60))
+	require.NoError(t, err)
+	require.Equal(t, 2, res.Attempts, "a debit minds a debit")
+
+	require.Equal(t, "[25 180]", b.balances(2, 4))
+
+	b.meanwhile = func() {
+		_, err := b.Transfer(t.Context(), order("", 2, 4, 10))
+		require.NoError(t, err)
+	}
+	_, err = b.Transfer(t.Context(), order("", 2, 4, 20))
+	require.ErrorIs(t, err, ledger.ErrOverdraft, "it sufficed when it was first looked at")
+}
+
+// An account that was empty when it was looked at is not closed over a credit.
+func TestCloseMindsCredits(t *testing.T) {
+	b := newBank(t)
+	b.open(t, 2, 0)
+	b.meanwhile = func() {
+		_, err := b.Deposit(t.Context(), order("", 0, 2, 5))
+		require.NoError(t, err)
+	}
+	_, err := b.Close(t.Context(), 2, "2026-01-02")
+	require.ErrorIs(t, err, ledger.ErrNotEmpty)
 }
 
 func TestOverdraftAllowedStandsInTheTransaction(t *testing.T) {

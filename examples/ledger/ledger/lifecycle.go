@@ -25,7 +25,7 @@ func (l *Ledger[S]) Open(ctx context.Context, a Account, depositMinor int64, on 
 		case depositMinor < 0:
 			return txcontext.Decline(ErrAmount)
 		}
-		tx.Write(standingLock.ID(uint64(a)), balanceLock.ID(uint64(a)))
+		tx.Write(standingLock.ID(uint64(a)), debitsLock.ID(uint64(a)), creditsLock.ID(uint64(a)))
 		return e.put(tx)
 	}), opts...)
 }
@@ -48,7 +48,7 @@ func (l *Ledger[S]) Close(ctx context.Context, a Account, on Date, opts ...txcon
 		case pending || s.BalanceMinor != 0:
 			return txcontext.Decline(fmt.Errorf("account %d: %w", a, ErrNotEmpty))
 		}
-		tx.Write(standingLock.ID(uint64(a)), balanceLock.ID(uint64(a)))
+		tx.Write(standingLock.ID(uint64(a)), debitsLock.ID(uint64(a)), creditsLock.ID(uint64(a)))
 		return e.put(tx)
 	}), opts...)
 }

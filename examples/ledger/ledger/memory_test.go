@@ -27,7 +27,8 @@ func place(key string) waltz.Partition {
 
 // memory is a naive log whose view is at once what the log holds.
 type memory struct {
-	broken func(p waltz.Partition, tx waltz.Transaction) error // refuses an append
+	broken    func(p waltz.Partition, tx waltz.Transaction) error // refuses an append
+	meanwhile func()                                              // happens once, in front of the next append
 
 	mu      sync.Mutex
 	logs    [partitions][]waltz.Transaction
@@ -36,6 +37,10 @@ type memory struct {
 }
 
 func (m *memory) Append(_ context.Context, p waltz.Partition, tx waltz.Transaction) (waltz.ID, error) {
+	if do := m.meanwhile; do != nil {
+		m.meanwhile = nil
+		do()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.broken != nil {
@@ -61,7 +66,7 @@ func (m *memory) Append(_ context.Context, p waltz.Partition, tx waltz.Transacti
 }
 
 func conflicts(earlier, tx waltz.Transaction) bool {
-	return tx.Key == earlier.Key || slices.ContainsFunc(tx.Locks, func(l waltz.Lock) bool {
+	return tx.Key != "" && tx.Key == earlier.Key || slices.ContainsFunc(tx.Locks, func(l waltz.Lock) bool {
 		return l.Mode != waltz.LockAppend && slices.ContainsFunc(earlier.Locks, func(e waltz.Lock) bool {
 			return e.LockID == l.LockID && e.Mode != waltz.LockRead
 		})

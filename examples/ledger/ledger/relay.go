@@ -163,7 +163,7 @@ func (c *Crossing) arrival(there waltz.Partition, tx *txcontext.Builder) error {
 		e.Kind, e.Reason, e.Postings = KindRefused, c.Reason, []Posting{}
 		return e.put(tx)
 	}
-	tx.Append(balanceLock.ID(uint64(c.To)))
+	tx.Append(creditsLock.ID(uint64(c.To)))
 	e.Postings = pair(Transit(there), c.To, c.AmountMinor)
 	return e.put(tx)
 }
@@ -180,7 +180,7 @@ func (l *Ledger[S]) back(c Crossing) txcontext.Context[S] {
 		if seen.Status != Refused {
 			return txcontext.Decline(fmt.Errorf("transfer %s is %s: %w", c.Origin, seen.Status, ErrNotRefused))
 		}
-		tx.Append(balanceLock.ID(uint64(c.From)))
+		tx.Append(creditsLock.ID(uint64(c.From)))
 		e := c.entry(KindReturned)
 		e.Reason, e.Postings = seen.Reason, pair(Transit(c.Partition), c.From, c.AmountMinor)
 		return e.put(tx)

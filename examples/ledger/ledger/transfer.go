@@ -23,8 +23,15 @@ var (
 
 // What is guarded, by the number of the account. Nobody decides on the balance of
 // an account of the house, so those take no locks.
+//
+// A balance has two locks, because what is decided on it depends on its two halves
+// differently. A debit needs that nothing more has left the account than it has seen;
+// what came in meanwhile can only make the balance suffice more. So debits don't
+// look at the lock of credits, and an account that everybody pays into can still
+// pay. That it is empty needs both.
 const (
-	balanceLock  waltz.LockName = "balance"  // of an account
+	debitsLock   waltz.LockName = "debits"   // what has left an account
+	creditsLock  waltz.LockName = "credits"  // what has come in
 	standingLock waltz.LockName = "standing" // whether it is open
 )
 
@@ -152,7 +159,7 @@ func (o *Order) check() error {
 	return nil
 }
 
-// debit checks the sender and takes its locks. Reading the balance takes the lock
+// debit checks the sender and takes its locks. Relying on the balance takes the lock
 // for write: of two such debits computed from one balance, the second is refused.
 func debit(s Standing, tx *txcontext.Builder, o Order) error {
 	if !o.From.IsCustomer() {
@@ -163,13 +170,13 @@ func debit(s Standing, tx *txcontext.Builder, o Order) error {
 	}
 	tx.Read(standingLock.ID(uint64(o.From)))
 	if o.AllowOverdraft {
-		tx.Append(balanceLock.ID(uint64(o.From)))
+		tx.Append(debitsLock.ID(uint64(o.From)))
 		return nil
 	}
 	if s.BalanceMinor < o.AmountMinor {
 		return txcontext.Decline(fmt.Errorf("account %d: %w", o.From, ErrOverdraft))
 	}
-	tx.Write(balanceLock.ID(uint64(o.From)))
+	tx.Write(debitsLock.ID(uint64(o.From)))
 	return nil
 }
 
@@ -183,7 +190,7 @@ func credit(s Standing, tx *txcontext.Builder, o Order) error {
 		return err
 	}
 	tx.Read(standingLock.ID(uint64(o.To)))
-	tx.Append(balanceLock.ID(uint64(o.To)))
+	tx.Append(creditsLock.ID(uint64(o.To)))
 	return nil
 }
 

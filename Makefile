@@ -5,6 +5,7 @@ TOOL := go tool -modfile=tools/go.mod
 PKGS ?= ./...
 TEST_TIMEOUT ?= 15m
 SOAK_TIMEOUT ?= 12h
+SEEDS ?= 100000
 
 # A runnable main is built only once its folder exists.
 MAINS := ./cmd/waltz ./examples/ledger
@@ -40,6 +41,14 @@ soak: install-deps mutants ## the long form of the tests, with the full counts a
 .PHONY: mutants
 mutants: ## plant every bug of docs/mutants.md and demand that its test catches it
 	go run ./scripts/mutants
+
+.PHONY: sim
+sim: ## run SEEDS schedules of the simulator; tells the shortest form of one that fails
+	go run ./scripts/sim -seeds $(SEEDS)
+
+.PHONY: sim-mutants
+sim-mutants: ## which seed of the simulator shows each planted protocol bug, as a table
+	go run ./scripts/sim -mutants -seeds 500000
 
 .PHONY: lint
 lint: ## formatting, static checks, protobuf lint, generated code up to date

@@ -5,12 +5,18 @@ package quorum
 import (
 	"slices"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/txn"
 )
 
 // Majority returns how many of n members decide: more than half. Any two
 // majorities of the same members share one.
-func Majority(n int) int { return n/2 + 1 }
+func Majority(n int) int {
+	if mutant.On("half-is-a-majority") {
+		return (n + 1) / 2
+	}
+	return n/2 + 1
+}
 
 // Reached reports whether have of n members are a majority. No majority of no
 // members exists.

@@ -51,10 +51,18 @@ func (l *Leader) replica(storage string) *replica {
 // incarnation's and start's (rule 3).
 func (l *Leader) bound(storage string, from Replica, at step) *replica {
 	r := l.replica(storage)
-	if r == nil || r.step != at || r.promise.Replica != from {
+	if r == nil || r.step != at || !r.is(from) {
 		return nil
 	}
 	return r
+}
+
+// is reports whether an answer is from the replica as it was last opened (rule 3).
+func (r *replica) is(from Replica) bool {
+	if mutant.On("answers-not-bound-to-start") {
+		return r.promise.Replica.Incarnation == from.Incarnation
+	}
+	return r.promise.Replica == from
 }
 
 func (l *Leader) openReplica(r *replica) {
@@ -81,6 +89,11 @@ func (l *Leader) failed(e Failed) {
 	}
 	r.step, r.near = away, false
 	if l.source == r && l.phase < open {
+		if mutant.On("two-choices-per-session") {
+			l.source, l.replicas, l.high = nil, nil, txn.None
+			l.openReplicas()
+			return
+		}
 		l.end(fmt.Errorf("%w: storage %s: %w", ErrSourceLost, r.storage, e.Err))
 	}
 }
@@ -95,6 +108,9 @@ func (l *Leader) promised(e Promised) {
 	r.promise, r.last, r.step = e.Promise, e.Promise.Last, promised
 	r.promise.Map = e.Promise.Map
 	r.floor = l.committed // None until the session is open
+	if mutant.On("late-replica-without-floor") {
+		r.floor = txn.None
+	}
 	if err := l.check(r); err != nil {
 		r.step = unfit
 		l.emit(Unfit{Storage: r.storage, Err: err})
@@ -143,7 +159,11 @@ func (l *Leader) choose() {
 			votes = append(votes, r)
 		}
 	}
-	if len(l.m.Members) > 0 && !quorum.Reached(len(votes), len(l.m.Members)) {
+	voters := len(l.m.Members)
+	if mutant.On("majority-of-target") {
+		voters = len(l.m.Target)
+	}
+	if len(l.m.Members) > 0 && !quorum.Reached(len(votes), voters) {
 		l.giveUpIfAllAnswered()
 		return
 	}
@@ -163,7 +183,7 @@ func (l *Leader) choose() {
 }
 
 func better(a, b Promise) bool {
-	if a.Installed != b.Installed {
+	if a.Installed != b.Installed && !mutant.On("longest-log-wins") {
 		return a.Installed > b.Installed
 	}
 	return a.Last > b.Last
@@ -212,6 +232,9 @@ func (l *Leader) bringIn(r *replica) {
 		r.goal = max(l.high, r.floor)
 	}
 	agreed := Agreement(l.logMap, r.goal, r.promise.Map, r.promise.Last)
+	if mutant.On("truncate-below-agreement") {
+		agreed = min(agreed, r.promise.Committed)
+	}
 	if agreed < r.promise.Last {
 		r.step, r.last = truncating, agreed
 		l.emit(SendTruncate{Storage: r.storage, Message: Truncate{
@@ -309,6 +332,9 @@ func (l *Leader) installed(e Installed) {
 		l.record()
 	case open:
 		l.emit(Ready{Storage: r.storage, Replica: r.promise.Replica, Last: r.last})
+		if mutant.On("late-replica-counted-early") {
+			r.step = counted
+		}
 		l.recordReturned()
 	}
 }

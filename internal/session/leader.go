@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/quorum"
 	"github.com/waltz-log/waltz/internal/txn"
 )
@@ -212,6 +213,10 @@ func (l *Leader) notChanged() {
 		l.read()
 		return
 	}
+	if l.phase == claiming && mutant.On("lost-claim-taken-for-won") || l.phase == recording && mutant.On("lost-record-taken-for-won") {
+		l.changed()
+		return
+	}
 	l.end(ErrChanged)
 }
 
@@ -244,7 +249,7 @@ func (l *Leader) Append(first, last txn.ID) error {
 // move Committed too, when such a replica begins to count.
 func (l *Leader) Appended(storage string, a Appended) []Output {
 	r := l.replica(storage)
-	if l.phase != open || r == nil || r.promise.Replica != a.Replica || r.step < taking || a.Last > l.last {
+	if l.phase != open || r == nil || !r.is(a.Replica) || r.step < taking || a.Last > l.last {
 		return nil
 	}
 	r.last = max(r.last, a.Last)

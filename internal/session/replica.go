@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/txn"
 )
@@ -71,9 +72,9 @@ func (s *ReplicaState) CheckTruncate(m Truncate) (write bool, err error) {
 		return false, err
 	}
 	switch {
-	case s.Installed == m.Session:
+	case s.Installed == m.Session && !mutant.On("truncate-after-install"):
 		return false, s.refuse("truncate", m.Session, AlreadyInstalled, "")
-	case m.Last < s.Committed:
+	case m.Last < s.Committed && !mutant.On("truncate-below-committed"):
 		return false, s.refuse("truncate", m.Session, BelowCommitted, "to %d, committed %d", m.Last, s.Committed)
 	}
 	return m.Last < s.Last, nil
@@ -112,7 +113,7 @@ func (s *ReplicaState) CheckInstall(m Install) (write bool, err error) {
 	switch {
 	case s.Installed == m.Session && s.Last >= m.Last:
 		return false, nil // a repeat; appends may have come since
-	case s.Last != m.Last:
+	case s.Last != m.Last && !mutant.On("install-end-unchecked"):
 		return false, s.refuse("install", m.Session, Mismatch, "at %d", m.Last)
 	}
 	return true, nil
@@ -139,9 +140,11 @@ func (s *ReplicaState) CheckConfirm(m Confirm) error {
 // repeat; one of which only a part is held does not happen and is refused.
 func (s *ReplicaState) CheckAppend(m *Append, span record.Span) (write bool, err error) {
 	if err := s.bound("append", m.Partition, m.Session, m.Replica); err != nil {
-		return false, err
+		if why, _ := Refused(err); why != Fenced || !mutant.On("append-ignores-promise") {
+			return false, err
+		}
 	}
-	if s.Installed != m.Session {
+	if s.Installed != m.Session && !mutant.On("append-before-install") {
 		return false, s.refuse("append", m.Session, NotInstalled, "")
 	}
 	if stamp := firstStamp(m.Records); stamp != m.Session || span.LastStamp != m.Session {
@@ -174,7 +177,7 @@ func (s *ReplicaState) bound(message string, p txn.Partition, session txn.Sessio
 		return s.refuse(message, session, Fenced, "")
 	case session > s.Promised:
 		return s.refuse(message, session, NotPromised, "")
-	case to != s.Self:
+	case to != s.Self && !mutant.On("messages-not-bound-to-start"):
 		return s.refuse(message, session, Replaced, "meant for incarnation %x start %x", to.Incarnation, to.Start)
 	}
 	return nil
@@ -185,7 +188,7 @@ func (s *ReplicaState) continues(message string, session txn.SessionID, prev txn
 	if span.Partition != s.Partition || span.First != prev+1 {
 		return false, s.refuse(message, session, Malformed, "records %d to %d of partition %d behind %d", span.First, span.Last, span.Partition, prev)
 	}
-	if prev == s.Last && prevStamp == s.LastStamp {
+	if prev == s.Last && prevStamp == s.LastStamp || mutant.On("prev-check-dropped") && span.Last > s.Last {
 		if first := firstStamp(f); first < max(1, s.LastStamp) {
 			return false, s.refuse(message, session, Malformed, "stamp %d follows stamp %d", first, s.LastStamp)
 		}

@@ -78,6 +78,13 @@ type Database[Tx, S any] interface {
 	Failed(ctx context.Context, r Ref, epoch int64, l Letter) error
 }
 
+// KeyedDatabase is a Database that can look a key up as a snapshot begins.
+type KeyedDatabase[S any] interface {
+	// SnapshotFor is Snapshot for a reader whose first question is Key, of the same row
+	// and with this key.
+	SnapshotFor(ctx context.Context, r Ref, key string, read func(ctx context.Context, s S, mark waltz.ID) error) error
+}
+
 // Identity is what a view's rows are found by, and the log that it is made from.
 type Identity struct {
 	Name    string

@@ -112,7 +112,7 @@ func (w *run[S]) execute(ctx context.Context) error {
 		w.res.Attempts++
 		return nil
 	}
-	return w.view.Snapshot(ctx, w.c.Partition, func(ctx context.Context, s S, mark waltz.ID) error {
+	return w.snapshot(ctx, func(ctx context.Context, s S, mark waltz.ID) error {
 		w.res.Mark = mark
 		if done, err := w.alreadyDone(ctx, s); done || err != nil {
 			return err
@@ -131,6 +131,13 @@ func (w *run[S]) execute(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+func (w *run[S]) snapshot(ctx context.Context, read func(context.Context, S, waltz.ID) error) error {
+	if keyed, is := w.view.(KeyedView[S]); is && w.c.Key != "" {
+		return keyed.SnapshotFor(ctx, w.c.Partition, w.c.Key, read)
+	}
+	return w.view.Snapshot(ctx, w.c.Partition, read)
 }
 
 // alreadyDone looks the business key up in the snapshot. A transaction with the

@@ -23,3 +23,12 @@ type View[S any] interface {
 	// when ctx ends.
 	WaitFor(ctx context.Context, p waltz.Partition, id waltz.ID) error
 }
+
+// KeyedView is a View that wants to know of a business key as a snapshot begins,
+// since it can look it up on the way. A runner asks for it where there is one.
+type KeyedView[S any] interface {
+	View[S]
+	// SnapshotFor is Snapshot for a reader whose first question is Key, of the same
+	// partition and with this key.
+	SnapshotFor(ctx context.Context, p waltz.Partition, key string, read func(ctx context.Context, s S, mark waltz.ID) error) error
+}

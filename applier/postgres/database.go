@@ -11,17 +11,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/waltz-log/waltz/applier"
-	"github.com/waltz-log/waltz/waltz"
 )
 
 // database is applier.Database on one database of a server. Readers have
 // connections of their own, so that contexts that hold one while they do something
 // else don't stop the view.
 type database struct {
-	writers, readers *pgxpool.Pool
-	pooled           bool              // there is a pooler on the way
-	local            string            // statement that sets timeouts for one SQL transaction; "" if connections have them
-	mode             pgx.QueryExecMode // of handlers' queries
+	writers *pgxpool.Pool
+	readers *readers
+	pooled  bool              // there is a pooler on the way
+	local   string            // statement that sets timeouts for one SQL transaction; "" if connections have them
+	mode    pgx.QueryExecMode // of handlers' queries
 
 	id           string // makes names of statements unlike other processes'
 	names        atomic.Int64
@@ -34,7 +34,7 @@ var _ applier.Database[*Tx, *Snapshot] = (*database)(nil)
 // Close closes all connections.
 func (d *database) Close() error {
 	d.writers.Close()
-	d.readers.Close()
+	d.readers.pool.Close()
 	return nil
 }
 
@@ -166,7 +166,7 @@ func (d *database) inTransaction(ctx context.Context, do func(pgx.Tx) error) err
 
 // Read implements applier.Database.
 func (d *database) Read(ctx context.Context, r applier.Ref) (applier.Row, error) {
-	return one(ctx, d.readers, scanRow, rowOfPartition, r.Name, r.Version, int(r.Partition))
+	return one(ctx, d.readers.pool, scanRow, rowOfPartition, r.Name, r.Version, int(r.Partition))
 }
 
 const acquireLease = `
@@ -199,51 +199,4 @@ WHERE name = $1 AND version = $2 AND attempts = 1 AND failed_at > ` + now + ` - 
 // DeadSince implements applier.Database.
 func (d *database) DeadSince(ctx context.Context, v applier.Identity, window time.Duration) (int, error) {
 	return one(ctx, d.writers, pgx.RowTo[int], deadSince, v.Name, v.Version, window.Milliseconds())
-}
-
-const findKey = `SELECT transaction_id FROM waltz_keys WHERE number = $1 AND business_key = $2`
-
-// Key implements applier.Database.
-func (d *database) Key(ctx context.Context, s *Snapshot, r applier.Ref, key string) (waltz.ID, bool, error) {
-	var id waltz.ID
-	err := s.h.queryRow(ctx, findKey, []any{r.Number, []byte(key)}).Scan(&id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return waltz.None, false, nil
-	}
-	if err != nil {
-		return waltz.None, false, err
-	}
-	return id, true, nil
-}
-
-const (
-	readMark = `SELECT high_water_mark FROM waltz_high_water_marks WHERE number = $1`
-
-	// oneState is what a snapshot is: its first read, the mark, fixes it.
-	oneState = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
-)
-
-// Snapshot implements applier.Database.
-func (d *database) Snapshot(ctx context.Context, r applier.Ref, read func(context.Context, *Snapshot, waltz.ID) error) error {
-	c, err := d.readers.Acquire(ctx)
-	if err != nil {
-		return connecting(err)
-	}
-	defer c.Release()
-	s := d.session(c.Conn())
-	defer s.rollback(ctx)
-	if err := s.begin(ctx, oneState); err != nil {
-		return err
-	}
-	if err := s.send(ctx, sent{what: wantValue}, readMark, []any{r.Number}); err != nil {
-		return err
-	}
-	if err := s.sync(); err != nil {
-		d.afterError(ctx, s, err)
-		return err
-	}
-	h := &handle{s: s}
-	inner := read(ctx, &Snapshot{h}, waltz.ID(s.value))
-	_ = h.end(inner) // a reader that goes on after an error harms nobody
-	return inner
 }

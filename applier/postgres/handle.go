@@ -20,7 +20,10 @@ type Tx struct{ h *handle }
 
 // Snapshot is what a view is read with: one consistent, read-only state, until the
 // function that got it returns. It is for one goroutine.
-type Snapshot struct{ h *handle }
+type Snapshot struct {
+	h    *handle
+	done *lookup // the key that was looked up on the way; nil: none
+}
 
 // handle is a guarded session.
 type handle struct {

@@ -21,7 +21,7 @@ func OpenLetters(ctx context.Context, url string) (applier.Letters, error) {
 
 // Rows implements applier.Letters.
 func (d *database) Rows(ctx context.Context, name string) ([]applier.Row, error) {
-	return all(ctx, d.readers, scanRow, selectRow+`m.name = $1 OR $1 = '' ORDER BY m.name, m.version, m.partition`, name)
+	return all(ctx, d.readers.pool, scanRow, selectRow+`m.name = $1 OR $1 = '' ORDER BY m.name, m.version, m.partition`, name)
 }
 
 const (
@@ -54,7 +54,7 @@ WHERE name = $5 AND version = $6 AND partition = $7 AND transaction_id = $8 AND 
 // List implements applier.Letters.
 func (d *database) List(ctx context.Context, r applier.Ref, q applier.LetterQuery) ([]applier.Letter, error) {
 	scan := func(row pgx.CollectableRow) (applier.Letter, error) { return scanLetter(row, r.Partition) }
-	return all(ctx, d.readers, scan, selectLetters, q.Data, r.Name, r.Version, int(r.Partition), int64(q.After), q.Discarded, q.Limit)
+	return all(ctx, d.readers.pool, scan, selectLetters, q.Data, r.Name, r.Version, int(r.Partition), int64(q.After), q.Discarded, q.Limit)
 }
 
 func scanLetter(row pgx.CollectableRow, p waltz.Partition) (l applier.Letter, err error) {

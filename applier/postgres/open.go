@@ -140,10 +140,12 @@ func openDatabase(ctx context.Context, url, name string) (*database, error) {
 	if d.writers, err = pool(ctx, c, url, writersMax); err != nil {
 		return nil, err
 	}
-	if d.readers, err = pool(ctx, c, url, readersMax); err != nil {
+	readers, err := pool(ctx, c, url, readersMax)
+	if err != nil {
 		d.writers.Close()
 		return nil, err
 	}
+	d.readers = newReaders(readers)
 	return d, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/waltz-log/waltz/applier"
 	"github.com/waltz-log/waltz/internal/mutant"
+	"github.com/waltz-log/waltz/waltz"
 )
 
 // Bounds of what is on its way. When there is a piece of either size that was not
@@ -46,6 +47,7 @@ type session struct {
 
 	tag   pgconn.CommandTag // of the last answer
 	value int64             // of the last answer to a wantValue
+	other int64             // its second column; none if it has none, or NULL
 }
 
 // sent is a statement whose answer is due.
@@ -60,7 +62,7 @@ const (
 	wantAny   want = iota
 	wantMark       // the compare-and-set: an error of its own making says that it was lost
 	wantRows       // as many rows, or somebody was faster
-	wantValue      // one row of one integer
+	wantValue      // one row of an integer, or two
 	wantSync       // the end of a piece
 	wantKeys       // keys that are new: an error that says otherwise is no error of the data
 )
@@ -185,7 +187,7 @@ func (s *session) next() error {
 	r, err := s.pipe.GetResults()
 	if rows, is := r.(*pgconn.ResultReader); is && err == nil {
 		if w.what == wantValue {
-			s.value, err = value(rows)
+			s.value, s.other, err = values(rows)
 		}
 		tag, closed := rows.Close()
 		if closed != nil {
@@ -208,11 +210,20 @@ func (s *session) next() error {
 	return nil
 }
 
-func value(rows *pgconn.ResultReader) (int64, error) {
+// none is an integer that is not there, as waltz.None is an ID that is not.
+const none = int64(waltz.None)
+
+func values(rows *pgconn.ResultReader) (first, second int64, err error) {
 	if !rows.NextRow() {
-		return 0, pgx.ErrNoRows
+		return none, none, pgx.ErrNoRows
 	}
-	return strconv.ParseInt(string(rows.Values()[0]), 10, 64)
+	row := rows.Values()
+	first, err = strconv.ParseInt(string(row[0]), 10, 64)
+	if err != nil || len(row) < 2 || row[1] == nil {
+		return first, none, err
+	}
+	second, err = strconv.ParseInt(string(row[1]), 10, 64)
+	return first, second, err
 }
 
 // judge refuses an answer that is no error and still means that somebody was

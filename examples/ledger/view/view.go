@@ -19,7 +19,7 @@ const Name = "ledger"
 // View is the ledger's view in a database of any kind: the applier that follows the
 // log, and what transaction contexts read. All methods may be called concurrently.
 type View interface {
-	txcontext.View[Snapshot]
+	txcontext.KeyedView[Snapshot]
 	// Run, Name, Status and HighWaterMark are the applier's.
 	Run(ctx context.Context) error
 	Name() string
@@ -57,7 +57,12 @@ type native[Tx, S any] struct {
 
 // Snapshot implements txcontext.View.
 func (v native[Tx, S]) Snapshot(ctx context.Context, p waltz.Partition, read func(context.Context, Snapshot, waltz.ID) error) error {
-	return v.Applier.Snapshot(ctx, p, func(ctx context.Context, s S, mark waltz.ID) error {
+	return v.SnapshotFor(ctx, p, "", read)
+}
+
+// SnapshotFor implements txcontext.KeyedView.
+func (v native[Tx, S]) SnapshotFor(ctx context.Context, p waltz.Partition, key string, read func(context.Context, Snapshot, waltz.ID) error) error {
+	return v.Applier.SnapshotFor(ctx, p, key, func(ctx context.Context, s S, mark waltz.ID) error {
 		return read(ctx, Snapshot{v.ask(s), s, v.kind.key}, mark)
 	})
 }

@@ -81,6 +81,10 @@ vulncheck: ## known vulnerabilities in dependencies (needs vuln.go.dev; not part
 bench: build ## the macro benchmarks of bench/: append, read, apply
 	go run ./bench $(BENCHFLAGS)
 
+.PHONY: cluster3
+cluster3: build ## one server and three storages as processes: rates, fdatasync, CPU of each; a storage killed
+	go run ./bench/cluster3 -kill $(BENCHFLAGS)
+
 .PHONY: clean
 clean: ## remove what build made
 	rm -rf bin

@@ -69,6 +69,61 @@ func (m *cpuMeter) total() time.Duration {
 	return total
 }
 
+// cpuMeters measure several processes of this machine, each for itself.
+type cpuMeters []processMeter
+
+type processMeter struct {
+	name  string
+	pid   int // 0: this process
+	start time.Duration
+}
+
+// newCPUMeters measures this process, the server's if there is one, and those that
+// listen on the addresses of a list of name=host:port.
+func newCPUMeters(server int, list []string) (cpuMeters, error) {
+	all := cpuMeters{{name: "client"}}
+	if server != 0 {
+		all = append(all, processMeter{name: "server", pid: server})
+	}
+	for _, entry := range list {
+		name, addr, ok := strings.Cut(entry, "=")
+		if !ok {
+			return nil, usagef("--cpu-of %q: want name=host:port", entry)
+		}
+		pid, err := measure.Listener(addr)
+		if err != nil {
+			return nil, fmt.Errorf("--cpu-of %s: %w", entry, err)
+		}
+		all = append(all, processMeter{name: name, pid: pid})
+	}
+	return all, nil
+}
+
+func (m *processMeter) total() time.Duration {
+	if m.pid == 0 {
+		return measure.OwnCPU()
+	}
+	cpu, err := measure.ProcessCPU(m.pid)
+	if err != nil {
+		return m.start // it has ended
+	}
+	return cpu
+}
+
+func (all cpuMeters) begin() {
+	for i := range all {
+		all[i].start = all[i].total()
+	}
+}
+
+func (all cpuMeters) used() map[string]time.Duration {
+	used := map[string]time.Duration{}
+	for i := range all {
+		used[all[i].name] = all[i].total() - all[i].start
+	}
+	return used
+}
+
 // profile writes a CPU profile of this process to a file until stop is called;
 // no file, no profile.
 func profile(file string) (stop func() error, err error) {

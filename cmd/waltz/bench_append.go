@@ -33,7 +33,8 @@ Before and after the load the disk of --disk is measured: 2,000 times 4 KiB
 written at the next offset and fdatasync, by one writer, into a zero-filled and
 into a growing file. fdatasyncs_per_sec is what that disk's own counter says,
 for the whole machine. cpu_us_per_tx is the CPU of this process and of the
-server, if that is one process of this machine.`,
+server, if that is one process of this machine; cpu_us_per_tx_of is that of each
+process alone, those that --cpu-of names by their addresses included.`,
 		Example: `  waltz bench append --log waltz://127.0.0.1:7171 --size 512 --inflight 1 --duration 10s --disk /var/tmp
   waltz bench append --log file:///var/tmp/waltz --inflight 256 --locks 1 --output json`,
 		Args: cobra.NoArgs,
@@ -50,6 +51,7 @@ server, if that is one process of this machine.`,
 	f.DurationVar(&l.duration, "duration", 10*time.Second, "how long to measure")
 	f.DurationVar(&l.warmup, "warmup", time.Second, "how long to run before that")
 	f.StringVar(&l.disk, "disk", os.TempDir(), "folder on the disk to measure; name the server's")
+	f.StringSliceVar(&l.cpuOf, "cpu-of", nil, "further processes of this machine whose CPU is to be measured, name=host:port,...")
 	f.StringVar(&l.profile, "profile", "", "write a CPU profile of this process to the file")
 	return cmd
 }
@@ -60,6 +62,7 @@ type appendLoad struct {
 	lockSpace                         uint64
 	duration, warmup                  time.Duration
 	disk, profile                     string
+	cpuOf                             []string
 }
 
 type appendFigures struct {
@@ -74,6 +77,8 @@ type appendFigures struct {
 	FdatasyncGrowingP50  float64 `json:"fdatasync_growing_p50_ms"`
 	FdatasyncsPerSec     float64 `json:"fdatasyncs_per_sec"`
 	CPUMicrosPerAppended float64 `json:"cpu_us_per_tx"`
+
+	CPUMicrosOf map[string]float64 `json:"cpu_us_per_tx_of"`
 }
 
 func runBenchAppend(cmd *cobra.Command, l appendLoad) error {
@@ -173,12 +178,17 @@ func (b *appendBench) measure(ctx context.Context, cmd *cobra.Command, figures *
 		return err
 	}
 	cpu := newCPUMeter(cmd.Flag("log").Value.String(), cmd.ErrOrStderr())
+	each, err := newCPUMeters(cpu.server, b.load.cpuOf)
+	if err != nil {
+		return err
+	}
 	stopProfile, err := profile(b.load.profile)
 	if err != nil {
 		return err
 	}
 	flushes, noCounter := measure.DiskFlushes(b.load.disk)
 	cpu.begin()
+	each.begin()
 	start := time.Now()
 	b.measuring.Store(true)
 	stop := progress(ctx, cmd.ErrOrStderr(), func() string {
@@ -188,6 +198,7 @@ func (b *appendBench) measure(ctx context.Context, cmd *cobra.Command, figures *
 	err = pause(ctx, b.load.duration)
 	b.measuring.Store(false)
 	took, used := time.Since(start).Seconds(), cpu.used()
+	usedBy := each.used()
 	stop()
 	if err := errors.Join(err, stopProfile()); err != nil {
 		return err
@@ -198,6 +209,10 @@ func (b *appendBench) measure(ctx context.Context, cmd *cobra.Command, figures *
 		fmt.Fprintln(cmd.ErrOrStderr(), "fdatasyncs_per_sec is 0:", errors.Join(noCounter, err))
 	}
 	b.fill(figures, took, used)
+	figures.CPUMicrosOf = map[string]float64{}
+	for name, cpu := range usedBy {
+		figures.CPUMicrosOf[name] = float64(cpu.Microseconds()) / float64(max(figures.Transactions, 1))
+	}
 	return nil
 }
 

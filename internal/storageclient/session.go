@@ -3,8 +3,6 @@ package storageclient
 import (
 	"context"
 
-	"google.golang.org/grpc"
-
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
@@ -18,15 +16,11 @@ func (c *Client) Open(ctx context.Context, m session.Open) (session.Promise, err
 	if err != nil {
 		return session.Promise{}, c.problem(err)
 	}
-	p := session.Promise{
+	return session.Promise{
 		Replica:  session.Replica{Incarnation: session.Incarnation(r.GetIncarnation()), Start: session.Start(r.GetStart())},
 		Promised: txn.SessionID(r.GetPromised()), Installed: txn.SessionID(r.GetInstalled()),
-		Last: txn.ID(r.GetLast()), Committed: txn.ID(r.GetCommitted()),
-	}
-	for _, e := range r.GetMap() {
-		p.Map = append(p.Map, session.StampStart{Stamp: txn.SessionID(e.GetStamp()), First: txn.ID(e.GetFirst())})
-	}
-	return p, nil
+		Last: txn.ID(r.GetLast()), Committed: txn.ID(r.GetCommitted()), Map: mapOf(r.GetMap()),
+	}, nil
 }
 
 // Truncate drops records that are not in the chosen log; durable on return.
@@ -81,19 +75,9 @@ func (c *Client) At(ctx context.Context, p txn.Partition, t txn.Timestamp) (txn.
 	return txn.ID(r.GetTransactionId()), nil
 }
 
-// Admin returns the calls for operators, with which the caller's headers go. Errors
-// are gRPC's; wire.FromStorageStatus makes them typed.
-func (c *Client) Admin() storagepb.StorageAdminClient {
-	return storagepb.NewStorageAdminClient(withHeaders{c})
-}
-
-// withHeaders adds the headers to the calls of a generated client.
-type withHeaders struct{ c *Client }
-
-func (w withHeaders) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return w.c.bulk.Invoke(w.c.calling(ctx), method, args, reply, opts...)
-}
-
-func (w withHeaders) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return w.c.bulk.NewStream(w.c.calling(ctx), desc, method, opts...)
+func mapOf(starts []*storagepb.StampStart) (m []session.StampStart) {
+	for _, e := range starts {
+		m = append(m, session.StampStart{Stamp: txn.SessionID(e.GetStamp()), First: txn.ID(e.GetFirst())})
+	}
+	return m
 }

@@ -71,3 +71,10 @@ func (e *KeyError) Error() string { return fmt.Sprintf("metadata %s %s: %v", e.O
 
 // Unwrap returns the cause.
 func (e *KeyError) Unwrap() error { return e.Err }
+
+// IsStoreError reports whether an error is a store's, and not one of what was to be
+// stored.
+func IsStoreError(err error) bool {
+	_, ok := errors.AsType[*KeyError](err)
+	return ok
+}

@@ -208,6 +208,7 @@ var wireFiles = []string{
 	"storage/grpc*.go",
 	"internal/storageclient/*.go",
 	"waltz/dial.go", "waltz/link.go", "waltz/router.go", // one call each: Describe, the streams, routing
+	"internal/adminrpc/*.go", // both ends of proto/adminpb
 	"waltz/internal/codec/*.go",
 	"waltz/waltztest/proxy.go", // stands between client and server, to break what passes
 	"proto/*/*.go",

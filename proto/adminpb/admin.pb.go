@@ -361,6 +361,7 @@ type Replica struct {
 	Committed     int64                  `protobuf:"zigzag64,9,opt,name=committed,proto3" json:"committed,omitempty"`
 	Lag           int64                  `protobuf:"varint,10,opt,name=lag,proto3" json:"lag,omitempty"` // transactions that it lacks
 	Incarnation   uint64                 `protobuf:"fixed64,11,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	LastStamp     int64                  `protobuf:"varint,12,opt,name=last_stamp,json=lastStamp,proto3" json:"last_stamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -468,6 +469,13 @@ func (x *Replica) GetLag() int64 {
 func (x *Replica) GetIncarnation() uint64 {
 	if x != nil {
 		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Replica) GetLastStamp() int64 {
+	if x != nil {
+		return x.LastStamp
 	}
 	return 0
 }
@@ -1380,7 +1388,7 @@ const file_adminpb_admin_proto_rawDesc = "" +
 	"\x06health\x18\b \x01(\tR\x06health\x128\n" +
 	"\n" +
 	"recoveries\x18\t \x03(\v2\x18.waltz.admin.v1.RecoveryR\n" +
-	"recoveries\"\xa3\x02\n" +
+	"recoveries\"\xc2\x02\n" +
 	"\aReplica\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1a\n" +
@@ -1393,7 +1401,9 @@ const file_adminpb_admin_proto_rawDesc = "" +
 	"\tcommitted\x18\t \x01(\x12R\tcommitted\x12\x10\n" +
 	"\x03lag\x18\n" +
 	" \x01(\x03R\x03lag\x12 \n" +
-	"\vincarnation\x18\v \x01(\x06R\vincarnation\"x\n" +
+	"\vincarnation\x18\v \x01(\x06R\vincarnation\x12\x1d\n" +
+	"\n" +
+	"last_stamp\x18\f \x01(\x03R\tlastStamp\"x\n" +
 	"\x06Leader\x12\x12\n" +
 	"\x04open\x18\x01 \x01(\bR\x04open\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12&\n" +

@@ -119,7 +119,8 @@ func padding(b []byte, off int) bool {
 // usedBytes returns how much of a file means anything: a journal file ends with
 // blocks that were only prepared.
 func usedBytes(name string, b []byte) int {
-	if path.Base(name) == "fill.tmp" {
+	switch path.Base(name) {
+	case "fill.tmp", "scrub": // not in use; a hint, which is done without if it is damaged
 		return 0
 	}
 	if !strings.HasSuffix(name, ".journal") {

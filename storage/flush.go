@@ -201,7 +201,7 @@ func (s *Storage) writeTail(r *replica, tail []partition.Chunk) (done txn.ID, er
 	for _, c := range tail {
 		f, err := s.frame(r.Now.Partition, c)
 		if damage.Is(err) {
-			s.noteDamage(r, err)
+			s.noteDamage(r, err, nil)
 			passed = c.Last
 			continue
 		}

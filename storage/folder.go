@@ -17,6 +17,7 @@ import (
 //
 //	LOCK                 held while a process uses the folder
 //	storage              128 bytes: header (package header) with the cluster key
+//	scrub                96 bytes: where the background scrub is, a hint
 //	journal/             package journal
 //	partitions/000007/   package segment; one for each replica
 const (

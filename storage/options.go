@@ -50,6 +50,13 @@ type Options struct {
 	// that catch up, are made at the same time; others wait. Default half of the
 	// processors, at least 1.
 	BulkReads int
+	// ScrubBytesPerSecond is how fast the background scrub reads, when the disk has
+	// nothing else to do; while appends come without a pause, at a sixteenth of it.
+	// Default 8 MiB; at least 64 KiB; negative: there is no background scrub.
+	ScrubBytesPerSecond int64
+	// ScrubInterval is how long it rests between two passes. Default 24 h; at least
+	// 1 s.
+	ScrubInterval time.Duration
 	// RetryInterval is how long a full disk is left alone before it is tried again.
 	// Default 250 ms.
 	RetryInterval time.Duration
@@ -90,6 +97,10 @@ func (o Options) withDefaults() (Options, error) {
 	bound(&errs, "BacklogBytes", &o.BacklogBytes, max(64<<20, o.FlushBytes), o.FlushBytes)
 	bound(&errs, "OpenFilesMax", &o.OpenFilesMax, 256, 4)
 	bound(&errs, "BulkReads", &o.BulkReads, max(runtime.GOMAXPROCS(0)/2, 1), 1)
+	if o.ScrubBytesPerSecond >= 0 {
+		bound(&errs, "ScrubBytesPerSecond", &o.ScrubBytesPerSecond, 8<<20, 64<<10)
+	}
+	bound(&errs, "ScrubInterval", &o.ScrubInterval, 24*time.Hour, time.Second)
 	bound(&errs, "RetryInterval", &o.RetryInterval, 250*time.Millisecond, time.Millisecond)
 	if err := errors.Join(errs...); err != nil {
 		return o, fmt.Errorf("storage options: %w", err)

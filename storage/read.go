@@ -62,7 +62,7 @@ func (s *Storage) readReplica(ctx context.Context, r *replica, first, last txn.I
 			continue // records went to the segments, or were cut, while we read
 		}
 		if err != nil {
-			s.noteDamage(r, err)
+			s.noteDamage(r, err, func() bool { return r.Moves != w.moves })
 		}
 		return f, err
 	}
@@ -167,13 +167,6 @@ func (s *Storage) moved(r *replica, moves, cuts uint64, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return r.Cuts != cuts || err != nil && r.Moves != moves
-}
-
-// cutSince reports whether a replica was truncated since.
-func (s *Storage) cutSince(r *replica, cuts uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return r.Cuts != cuts
 }
 
 // At returns the ID of the first record with at least the timestamp, the last

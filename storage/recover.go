@@ -89,7 +89,7 @@ func (s *Storage) adopt(p txn.Partition, state *partition.Replica, log *segment.
 		if !damage.Is(err) {
 			return err
 		}
-		s.noteDamage(r, err)
+		s.noteDamage(r, err, nil)
 	}
 	return nil
 }

@@ -267,6 +267,7 @@ func (j *repair) touch() uint64 {
 	j.s.mu.Lock()
 	defer j.s.mu.Unlock()
 	j.r.Moves++
+	j.r.rewrites++
 	return j.r.Cuts
 }
 

@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/storage/internal/segment"
@@ -15,14 +14,18 @@ type ScrubReport struct {
 	Damage         []*DamagedError // all that is known, as Storage.Damage
 }
 
-// Scrub reads every record of every segment, and every index, and verifies
-// them. What is damaged is from then on refused by Read without reading it, and
-// stands in the report; a damaged index is rebuilt in the background. It reads a
-// mebibyte at a time and can be stopped by ctx.
+// Scrub reads every record of every segment, and every index, and verifies them,
+// at once and as fast as the disk allows; the background scrub ([ScrubState]) is
+// not touched. What is damaged is from then on refused by Read without reading it,
+// and stands in the report; a damaged index is rebuilt in the background. It can
+// be stopped by ctx.
 func (s *Storage) Scrub(ctx context.Context) (ScrubReport, error) {
 	var report ScrubReport
 	for _, r := range s.replicas() {
-		if err := s.scrubReplica(ctx, r, &report); err != nil {
+		err := s.scrubReplica(ctx, r, segment.Pass{Passed: func(_ txn.ID, records, bytes int64) {
+			report.Records, report.Bytes = report.Records+records, report.Bytes+bytes
+		}})
+		if err != nil {
 			return report, fmt.Errorf("scrub partition %d: %w", r.Now.Partition, err)
 		}
 	}
@@ -31,22 +34,37 @@ func (s *Storage) Scrub(ctx context.Context) (ScrubReport, error) {
 	return report, nil
 }
 
-func (s *Storage) scrubReplica(ctx context.Context, r *replica, report *ScrubReport) error {
-	for {
+// scrubReplica scrubs a replica's segments from p.From on, whatever happens to
+// them meanwhile. Damage that is new is told to p.Found, if that is there.
+func (s *Storage) scrubReplica(ctx context.Context, r *replica, p segment.Pass) error {
+	passed, found := p.Passed, p.Found
+	for again := true; again; {
+		again = false
 		s.mu.Lock()
-		last, cuts := r.InSegments, r.Cuts
+		cuts, rewrites := r.Cuts, r.rewrites
+		p.Last = r.InSegments
 		s.mu.Unlock()
-		var found []error
-		records, bytes, err := r.log.Scrub(ctx, segment.Pass{Last: last, Found: func(err error) { found = append(found, err) }})
-		if s.cutSince(r, cuts) {
-			continue // a truncation under our eyes looks like damage
+		changed := func() bool { return r.Cuts != cuts || r.rewrites != rewrites }
+		p.Found = func(err error) {
+			if added := s.noteDamage(r, err, changed); added && found != nil {
+				found(err)
+			}
 		}
-		for _, err := range found {
-			s.noteDamage(r, err)
+		p.Passed = func(next txn.ID, records, bytes int64) {
+			s.mu.Lock()
+			again = again || changed()
+			s.mu.Unlock()
+			if again { // a truncation or a repair under our eyes looks like damage
+				return
+			}
+			p.From = next
+			passed(next, records, bytes)
 		}
-		report.Records, report.Bytes = report.Records+records, report.Bytes+bytes
-		return err
+		if _, _, err := r.log.Scrub(ctx, p); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // wakeFlusherForIndexes has the flusher rebuild what readers found damaged.
@@ -56,19 +74,3 @@ func (s *Storage) wakeFlusherForIndexes() {
 	s.mu.Unlock()
 	s.wakeFlusher()
 }
-
-// ScrubState says how far the background scrub is.
-type ScrubState struct {
-	Running       bool
-	Partition     txn.Partition // that it is at
-	Next          txn.ID        // record that it goes on at
-	Bytes         int64         // read in this pass
-	Began         time.Time     // this pass; zero: none is under way
-	LastEnded     time.Time     // the last whole pass; zero: there was none
-	LastBytes     int64         // read in it
-	LastDamage    int           // ranges found in it
-	LastRemaining time.Duration // until the next pass; zero while one runs
-}
-
-// ScrubState returns how far the background scrub is.
-func (s *Storage) ScrubState() ScrubState { return ScrubState{} }

@@ -20,6 +20,11 @@ type Stats struct {
 	Replicas     int
 	Damaged      int  // replicas with damage
 	Full         bool // the disk is full
+
+	Scrub         ScrubState // of the background scrub
+	ScrubbedBytes int64      // by it
+	ScrubPasses   int64      // whole ones
+	ScrubDamage   int64      // ranges that it found
 }
 
 // counters are the parts of Stats that are counted.
@@ -31,7 +36,10 @@ func (c *counters) committed(b *batch) { c.appends += uint64(b.appends) }
 
 // Stats returns a snapshot.
 func (s *Storage) Stats() Stats {
-	st := Stats{Journal: s.journal.Stats()}
+	st := Stats{
+		Journal: s.journal.Stats(), Scrub: s.ScrubState(),
+		ScrubbedBytes: s.scrub.bytes.Load(), ScrubPasses: s.scrub.passes.Load(), ScrubDamage: s.scrub.damaged.Load(),
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.Appends, st.Checkpoints = s.mu.stats.appends, s.mu.stats.checkpoints

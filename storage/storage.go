@@ -39,6 +39,8 @@ type Storage struct {
 	flushWake     chan struct{}
 	bulk          chan struct{}  // holds one for each large read under way
 	administering sync.WaitGroup // calls that change replicas as a whole
+	scrubbing     sync.WaitGroup // the one that reads everything again
+	scrub         scrubber
 
 	mu struct {
 		sync.Mutex
@@ -65,6 +67,7 @@ type Storage struct {
 type replica struct {
 	*partition.Replica              // guarded by Storage.mu
 	log                *segment.Log // written by the flusher only
+	rewrites           uint64       // segments replaced by repairs; guarded by Storage.mu
 	deleted, gone      bool         // its files are; that is in the journal's queue. The flusher's
 }
 
@@ -86,6 +89,7 @@ func Open(ctx context.Context, o Options) (*Storage, error) {
 		start: session.Start(random()), files: segment.NewFiles(o.FS, o.OpenFilesMax), flushWake: make(chan struct{}, 1),
 		bulk: make(chan struct{}, o.BulkReads),
 	}
+	s.scrub.s = s
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.mu.replicas, s.mu.busy = map[txn.Partition]*replica{}, map[txn.Partition]chan struct{}{}
 	s.mu.queue, s.mu.spare = newBatch(), newBatch()
@@ -126,6 +130,9 @@ func (s *Storage) open() (err error) {
 	s.adoptJournal(j)
 	s.mu.want.checkpoint = len(found.Files) > 0
 	s.wakeFlusher()
+	if s.o.ScrubBytesPerSecond > 0 {
+		s.scrubbing.Go(s.scrub.run)
+	}
 	s.committing.Go(s.commitLoop)
 	s.flushing.Go(s.flushLoop)
 	s.o.Logger.Info("storage opened", "dir", s.o.Dir, "replicas", len(s.mu.replicas), "journal_files", len(found.Files))
@@ -173,6 +180,7 @@ func (s *Storage) close() error {
 	s.cancel(ErrClosed)
 	s.flushing.Wait()
 	s.administering.Wait()
+	s.scrubbing.Wait()
 	s.settle()
 	err := s.journal.Close()
 	s.files.Close()
@@ -318,14 +326,20 @@ func (s *Storage) setJournalFull(err error) {
 }
 
 // noteDamage remembers and reports damage found in segments, also in the journal:
-// the next start refuses the same records without having to come across them.
-func (s *Storage) noteDamage(r *replica, err error) {
+// the next start refuses the same records without having to come across them. It
+// does not if changed, which is asked under mu, says that what was read has been
+// replaced since. It returns whether the damage is new.
+func (s *Storage) noteDamage(r *replica, err error, changed func() bool) (added bool) {
 	var d *damage.Error
 	if !errors.As(err, &d) {
-		return
+		return false
 	}
 	s.mu.Lock()
-	added := r.AddDamage(d)
+	if changed != nil && changed() {
+		s.mu.Unlock()
+		return false
+	}
+	added = r.AddDamage(d)
 	if added && s.usableLocked() == nil && !mutant.On("damage-not-remembered") { // else the next journal file's opening state has it
 		s.enqueueLocked(r, partition.Mark(d), nil)
 	}
@@ -333,6 +347,7 @@ func (s *Storage) noteDamage(r *replica, err error) {
 	if added {
 		s.reportDamage(d)
 	}
+	return added
 }
 
 func (s *Storage) reportDamage(d *DamagedError) {

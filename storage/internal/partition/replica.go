@@ -34,7 +34,7 @@ type Replica struct {
 	Synced     txn.ID
 	NextCuts   uint64 // truncations queued
 	Cuts       uint64 // truncations applied
-	Moves      uint64 // changes to where records are
+	Moves      uint64 // changes to where records are that were there before
 	Damage     []*damage.Error
 	Closed     *damage.Error // takes no messages any more, and why
 
@@ -115,7 +115,6 @@ func (r *Replica) Apply(e *journal.Entry, c Chunk) (freed int) {
 	case journal.Records:
 		c.First, c.Last = e.First, e.Last
 		r.Tail = append(r.Tail, c)
-		r.Moves++
 	case journal.Truncate:
 		freed = r.truncate(e.Last)
 	case journal.Flushed:

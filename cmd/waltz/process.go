@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +24,32 @@ func listenFlags(cmd *cobra.Command, listen string) {
 	f.String("listen", listen, "address to serve on, host:port; port 0 picks one")
 	f.String("metrics-listen", "", "address of Prometheus metrics at /metrics and profiles at /debug/pprof, host:port (default: none)")
 	f.Duration("drain", 10*time.Second, "how long to wait for what is in flight at the end")
+}
+
+// procsFlag lets a process of a cluster leave a processor to others.
+func procsFlag(cmd *cobra.Command) {
+	cmd.Flags().Int("procs", 0, "processors that it computes on at a time (default: GOMAXPROCS if set, else all but one)")
+}
+
+// limitProcs carries out --procs. All but one, since a process of a cluster hands
+// what it gets from goroutine to goroutine, and a runtime that has an idle processor
+// wakes it for each of them: on two processors, with a server and three storages, that
+// took as much time as all the rest. What the kernel does for it, writing to the
+// disk above all, runs on the others anyway.
+func limitProcs(cmd *cobra.Command) error {
+	n, err := cmd.Flags().GetInt("procs")
+	switch {
+	case err != nil:
+		return err
+	case n < 0:
+		return usagef("--procs %d: want 1 or more", n)
+	case n == 0 && os.Getenv("GOMAXPROCS") != "":
+		return nil
+	case n == 0:
+		n = max(1, runtime.GOMAXPROCS(0)-1)
+	}
+	runtime.GOMAXPROCS(n)
+	return nil
 }
 
 // checkListen finds a mistyped address before anything is opened.

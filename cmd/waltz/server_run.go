@@ -45,6 +45,7 @@ code 0.`,
 	f.StringSlice("storages", nil, "storages of a cluster that is founded, name=host:port,...")
 	f.String("name", "waltz", "name, for people, of a cluster that is founded")
 	listenFlags(cmd, "127.0.0.1:7171")
+	procsFlag(cmd)
 	need(cmd, "metadata")
 	return cmd
 }
@@ -60,7 +61,7 @@ type serverReady struct {
 }
 
 func runServer(cmd *cobra.Command, _ []string) (err error) {
-	if err := checkListen(cmd); err != nil {
+	if err := errors.Join(checkListen(cmd), limitProcs(cmd)); err != nil {
 		return err
 	}
 	m, err := openMetadata(cmd.Flag("metadata").Value.String())

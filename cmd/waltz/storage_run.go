@@ -38,6 +38,7 @@ there.`,
 	f.String("name", "", "the storage's name in the cluster's metadata (default: any)")
 	f.String("cluster-key", "", "cluster that the storage belongs to (default: what the folder says, or the first server)")
 	listenFlags(cmd, "127.0.0.1:7272")
+	procsFlag(cmd)
 	need(cmd, "dir")
 	return cmd
 }
@@ -54,6 +55,9 @@ type storageReady struct {
 func runStorage(cmd *cobra.Command, _ []string) (err error) {
 	o, err := storageOptions(cmd)
 	if err != nil {
+		return err
+	}
+	if err := limitProcs(cmd); err != nil {
 		return err
 	}
 	host, err := storage.NewHost(cmd.Context(), o)

@@ -39,7 +39,7 @@ type Empty[Tx, S any] struct {
 }
 
 // patience bounds every wait for something that must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // suite is one test on one new database.
 type suite[Tx, S any] struct {

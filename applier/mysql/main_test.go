@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait for something that must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // serverURL names the variable that adds a server to the suite, such as MySQL 8:
 // the address of a database on it, with the right to create others.

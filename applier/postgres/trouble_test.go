@@ -21,7 +21,7 @@ func quick() applier.Options {
 
 func reach(t *testing.T, view *View, log *appliertest.Log) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(sized(2, 60))*time.Minute) // after an outage there is much to do
 	defer cancel()
 	for p := range log.Partitions() {
 		end, err := log.HighWaterMark(ctx, waltz.Partition(p))

@@ -131,11 +131,20 @@ func testTransfer(t *testing.T, c *caller, b *bank) {
 
 	elsewhere := b.accounts(1, 200, 1)[0]
 	c.open(elsewhere, 1000)
-	for _, body := range []string{order(from, to, 61), order(to, from, 60), order(poor, to, 60), order(elsewhere, to, 60), strings.Replace(order(from, to, 60), "{", `{"type":"RENT",`, 1)} {
+	for _, body := range []string{order(from, to, 61), order(from, poor, 60), order(from, elsewhere, 60), strings.Replace(order(from, to, 60), "{", `{"type":"RENT",`, 1)} {
 		p := c.do(422, "POST", "/v1/transfers", key("k1"), body)
 		require.Equal(t, "urn:problem-type:ledger:key-reused", p["type"])
 	}
-	require.Equal(t, "1000", c.balance(elsewhere, ""))
+	require.Equal(t, "40", c.balance(from, ""))
+
+	// A key is of its sender: others use it for themselves, wherever they live.
+	c.do(201, "POST", "/v1/transfers", key("k1"), order(to, from, 59))
+	c.do(202, "POST", "/v1/transfers", key("k1"), order(elsewhere, to, 60))
+	c.do(422, "POST", "/v1/transfers", key("k1"), order(to, from, 61))
+	const highest = 1<<53 - 1
+	c.open(highest, 2)
+	res, text := c.send("POST", "/v1/transfers", key(strings.Repeat("~", 200)), order(highest, to, 1))
+	require.Less(t, res.StatusCode, 300, "the longest key: %s", text)
 
 	p := c.do(409, "POST", "/v1/transfers", key("k2"), order(poor, to, 11))
 	require.Equal(t, "insufficient-balance", p["reason"])

@@ -6,18 +6,18 @@
 //
 // # Once, and the same answer
 //
-// The Idempotency-Key of a transfer is its business key in the log, so that it is
-// done once whichever instance is asked how often, for ever. Nothing is kept of
+// The Idempotency-Key of a transfer is, with the account that it is from, its business
+// key in the log, so that it is done once whichever instance is asked how often, for
+// ever. Nothing is kept of
 // answers: each is made from the transaction as it stands in the log, so a request
 // that is sent again gets the answer of the first time, by any instance. That is why
 // the answer to a transfer tells how it began (completed or pending), and another
 // route how far it is.
 //
-// A key in the log guards one partition, the sender's. So that a key is not used for
-// another sender elsewhere, it is looked up in the view for all partitions, in the
-// snapshot that the transfer is decided on. Of two requests with one key for senders
-// in different partitions, both may be done if the view does not show the first
-// when the second is decided.
+// A key belongs to the sender because that is what the log can promise: it takes a key
+// once in a partition, and all of a sender's transfers are in one. Keys of different
+// senders have nothing to do with each other, as with callers that each make their
+// own.
 //
 // # When it is answered
 //

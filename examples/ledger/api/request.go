@@ -188,5 +188,5 @@ func idempotencyKey(r *http.Request) (string, error) {
 	if len(keys) == 1 && keys[0] != "" && len(keys[0]) <= keyMax && !strings.ContainsFunc(keys[0], func(c rune) bool { return c < '!' || c > '~' }) {
 		return keys[0], nil
 	}
-	return "", malformed(fault{Detail: fmt.Sprintf("%s: want one of 1 to %d visible ASCII characters, of your choice and of this transfer only", name, keyMax), Header: name})
+	return "", malformed(fault{Detail: fmt.Sprintf("%s: want one of 1 to %d visible ASCII characters, of your choice and for this transfer of its sender only", name, keyMax), Header: name})
 }

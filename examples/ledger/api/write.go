@@ -74,8 +74,12 @@ type transfer struct {
 	Reason      string `json:"reason,omitempty"`
 }
 
-// keyPrefix sets the clients' keys apart from the ledger's own.
-const keyPrefix = "transfer:"
+// transferKey is the business key of a transfer: the client's, of that sender. All of
+// a sender's transfers are in one partition, where the log itself takes a key once. The
+// prefix sets the clients' keys apart from the ledger's own.
+func transferKey(from ledger.Account, key string) string {
+	return "transfer:" + from.String() + "/" + key
+}
 
 func (a *API) transfer(w http.ResponseWriter, r *http.Request) error {
 	key, err := idempotencyKey(r)
@@ -85,16 +89,14 @@ func (a *API) transfer(w http.ResponseWriter, r *http.Request) error {
 	if _, err := query(r); err != nil {
 		return err
 	}
-	o := ledger.Order{Key: keyPrefix + key, KeyEverywhere: a.Ledger.Partitions() > 1, Type: "TRANSFER", BookedOn: a.Today()}
+	o := ledger.Order{Type: "TRANSFER", BookedOn: a.Today()}
 	if err := readOrder(r, &o); err != nil {
 		return err
 	}
+	o.Key = transferKey(o.From, key)
 	res, err := a.run(r.Context(), func(ctx context.Context, opts ...txcontext.Option) (txcontext.Result, error) {
 		return a.Ledger.Transfer(ctx, o, opts...)
 	})
-	if used, is := errors.AsType[*ledger.KeyUsedError](err); is {
-		res, err = txcontext.Result{Partition: used.By.Partition, ID: used.By.ID, AlreadyDone: true}, nil
-	}
 	if err != nil {
 		return a.refusal(err)
 	}
@@ -136,8 +138,7 @@ func (a *API) transferred(w http.ResponseWriter, o ledger.Order, res txcontext.R
 // is decided again on the log as it is now: the view may have been behind.
 func (a *API) run(ctx context.Context, do func(context.Context, ...txcontext.Option) (txcontext.Result, error)) (txcontext.Result, error) {
 	res, err := do(ctx)
-	_, isDeclined := errors.AsType[*txcontext.DeclinedError](err)
-	if _, used := errors.AsType[*ledger.KeyUsedError](err); isDeclined && !used {
+	if _, is := errors.AsType[*txcontext.DeclinedError](err); is {
 		res, err = do(ctx, txcontext.Fresh())
 	}
 	if _, is := errors.AsType[*txcontext.NotAppliedError](err); is {
@@ -154,8 +155,8 @@ func (a *API) sameAs(ctx context.Context, res txcontext.Result, o *ledger.Order)
 		return err
 	}
 	if first.From != o.From || first.To != o.To || first.AmountMinor != o.AmountMinor || first.Type != o.Type {
-		return keyReused.because("it was used for transfer %s of %d from account %d to %d: take another key for another transfer",
-			position(res.Partition, res.ID), first.AmountMinor, first.From, first.To)
+		return keyReused.because("account %d has used it for transfer %s of %d to account %d: take another key for another transfer",
+			first.From, position(res.Partition, res.ID), first.AmountMinor, first.To)
 	}
 	o.BookedOn = first.BookedOn
 	return nil

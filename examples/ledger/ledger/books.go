@@ -13,8 +13,6 @@ type Books interface {
 	Standing(ctx context.Context, a Account) (Standing, error)
 	// Parties is Standing of the two accounts of a transfer.
 	Parties(ctx context.Context, from, to Account) (sender, receiver Standing, err error)
-	// Carried finds the transaction of any partition that carries a business key.
-	Carried(ctx context.Context, key string) (by Origin, found bool, err error)
 	// Crossing returns a transfer across partitions; found is false if the view has
 	// not seen its TRANSFER_OUT.
 	Crossing(ctx context.Context, o Origin) (c Crossing, found bool, err error)

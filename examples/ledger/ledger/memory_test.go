@@ -129,17 +129,6 @@ func (s snapshot) Parties(ctx context.Context, from, to ledger.Account) (sender,
 	return sender, receiver, err
 }
 
-func (s snapshot) Carried(_ context.Context, key string) (ledger.Origin, bool, error) {
-	for p, log := range s.logs {
-		for id, tx := range log {
-			if tx.Key == key {
-				return ledger.Origin{Partition: waltz.Partition(p), ID: waltz.ID(id)}, true, nil
-			}
-		}
-	}
-	return ledger.Origin{}, false, nil
-}
-
 func (s snapshot) Standing(_ context.Context, a ledger.Account) (st ledger.Standing, _ error) {
 	for _, e := range slices.Concat(s.entries[:]...) {
 		st.Known = st.Known || e.Account == a

@@ -37,24 +37,13 @@ const (
 
 // Order is a transfer to be made.
 type Order struct {
-	Key            string // the business key: of two orders with one key, a single one is done
+	Key            string // the business key: of the orders in a partition with one, a single one is done
 	From, To       Account
 	AmountMinor    int64
 	Type           string // the bank's word for it
 	BookedOn       Date
 	AllowOverdraft bool // the sender's balance may go below zero
-
-	// KeyEverywhere makes the key count beyond the sender's partition: if another
-	// partition has a transaction with it, the order is declined with a
-	// *[KeyUsedError]. No lock guards that: of two such orders, both may be done if the
-	// view does not show the first when the second is decided.
-	KeyEverywhere bool
 }
-
-// KeyUsedError is why an order is declined whose key is another partition's.
-type KeyUsedError struct{ By Origin }
-
-func (e *KeyUsedError) Error() string { return "key is carried by transaction " + e.By.String() }
 
 // Ledger makes entries. Concurrent use is what it is for.
 type Ledger[S any] struct {
@@ -106,9 +95,6 @@ func (l *Ledger[S]) transfer(o Order) txcontext.Context[S] {
 		if err := o.check(); err != nil {
 			return txcontext.Decline(err)
 		}
-		if err := o.keyIsFree(ctx, b); err != nil {
-			return err
-		}
 		sender, receiver, err := parties(ctx, b, o, here == there)
 		if err != nil {
 			return err
@@ -123,17 +109,6 @@ func (l *Ledger[S]) transfer(o Order) txcontext.Context[S] {
 		}
 		return e.put(tx)
 	})
-}
-
-func (o *Order) keyIsFree(ctx context.Context, b Books) error {
-	if !o.KeyEverywhere {
-		return nil
-	}
-	by, found, err := b.Carried(ctx, o.Key)
-	if err == nil && found {
-		err = txcontext.Decline(&KeyUsedError{by})
-	}
-	return err
 }
 
 // parties reads the accounts that are decided on here.

@@ -41,11 +41,6 @@ func (b Books) Parties(ctx context.Context, from, to ledger.Account) (sender, re
 	return sender, receiver, wrap(err, "read accounts %d and %d", from, to)
 }
 
-// Carried implements ledger.Books.
-func (b Books) Carried(ctx context.Context, key string) (by ledger.Origin, found bool, err error) {
-	return FindKey(ctx, b.s, key)
-}
-
 const (
 	selectCrossing = `SELECT origin_partition, origin_id, from_account, to_account, amount_minor, booked_on, type,
     ` + crossingStatus + `, reason

@@ -25,7 +25,6 @@ type kind struct {
 	openDB    func(address string) (*sql.DB, error)
 	open      func(ctx context.Context, k *kind, log applier.Log, address string, db *sql.DB, o applier.Options) (View, error)
 	asks      func(db *sql.DB) Querier
-	key       func(string) any // a business key as an argument
 }
 
 // kinds are the databases that the ledger's view can be in.

@@ -48,15 +48,3 @@ LEFT JOIN crossing c ON e.kind = 'TRANSFER_OUT' AND c.origin_partition = e.parti
 WHERE e.partition_no = ? AND e.id = ?`, int64(p), int64(id))
 	return b, found, wrap(err, "read transaction %d of partition %d", id, p)
 }
-
-// FindKey looks a business key up in all partitions of the ledger's view. The tables
-// are the framework's. The key goes through the binary type that they have it in.
-func FindKey(ctx context.Context, s Snapshot, key string) (at ledger.Origin, found bool, err error) {
-	err = each(ctx, s.Querier, func(rows Rows) error {
-		found = true
-		return rows.Scan(&at.Partition, &at.ID)
-	}, `SELECT m.partition, k.transaction_id FROM waltz_high_water_marks m
-JOIN waltz_keys k ON k.number = m.number AND k.business_key = ?
-WHERE m.name = ? AND m.version = 1`, s.key(key), Name)
-	return at, found, wrap(err, "look up a key")
-}

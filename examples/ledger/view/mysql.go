@@ -22,7 +22,6 @@ func mysqlKind() *kind {
 		check:   func(address string) error { return openable(mysql.OpenDB(address)) },
 		prepare: func(string) error { return nil },
 		openDB:  mysql.OpenDB, open: openMySQL, asks: plain,
-		key: func(key string) any { return []byte(key) },
 	}
 }
 

@@ -23,7 +23,6 @@ func postgresKind() *kind {
 		check:   func(address string) error { return openable(postgres.OpenDB(address)) },
 		prepare: func(string) error { return nil },
 		openDB:  postgres.OpenDB, open: openPostgres, asks: func(db *sql.DB) Querier { return numbered(plain(db)) },
-		key: func(key string) any { return []byte(key) },
 	}
 }
 

@@ -22,7 +22,6 @@ func sqliteKind() *kind {
 		check:   func(address string) error { _, err := sqlite.Path(address); return err },
 		prepare: makeFolder, exists: fileExists,
 		openDB: sqlite.OpenDB, open: openSQLite, asks: plain,
-		key: func(key string) any { return key },
 	}
 }
 

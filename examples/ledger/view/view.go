@@ -42,10 +42,7 @@ type View interface {
 type Snapshot struct {
 	Querier
 	native any // the database's own handle
-	keys   func(string) any
 }
-
-func (s Snapshot) key(key string) any { return s.keys(key) }
 
 // native is a view by a database's own applier.
 type native[Tx, S any] struct {
@@ -63,7 +60,7 @@ func (v native[Tx, S]) Snapshot(ctx context.Context, p waltz.Partition, read fun
 // SnapshotFor implements txcontext.KeyedView.
 func (v native[Tx, S]) SnapshotFor(ctx context.Context, p waltz.Partition, key string, read func(context.Context, Snapshot, waltz.ID) error) error {
 	return v.Applier.SnapshotFor(ctx, p, key, func(ctx context.Context, s S, mark waltz.ID) error {
-		return read(ctx, Snapshot{v.ask(s), s, v.kind.key}, mark)
+		return read(ctx, Snapshot{v.ask(s), s}, mark)
 	})
 }
 

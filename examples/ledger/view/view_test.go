@@ -101,13 +101,6 @@ func TestFind(t *testing.T) {
 		s.apply(t, first, record(1, 1, movement(ledger.KindOut, 4, 8, 30, 4, -4)), record(1, 2, closed))
 		s.apply(t, refused)
 		s.read(t, func(ctx context.Context, snapshot view.Snapshot) {
-			at, found, err := view.FindKey(ctx, snapshot, first.Key)
-			require.NoError(t, err)
-			require.True(t, found)
-			require.Equal(t, ledger.Origin{Partition: 1, ID: 0}, at)
-			_, found, err = view.FindKey(ctx, snapshot, "k")
-			require.NoError(t, err)
-			require.False(t, found)
 			id, found, err := s.Key(ctx, snapshot, 1, first.Key)
 			require.NoError(t, err)
 			require.True(t, found)

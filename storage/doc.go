@@ -36,11 +36,22 @@
 // ([ErrFull]) and is tried again until there is room; nothing acknowledged
 // depends on it. Bytes that are not what was written are found by checksums and
 // refused ([*DamagedError]); a replica of which the journal lost something takes
-// no messages any more, because a promise may be lost with it.
+// no messages any more, because a promise may be lost with it. The first is mended
+// by Repair, from another replica's records; the second by Reset, which makes it
+// another replica. Both are noted in the journal, as is damage that was found. A
+// background scrub reads all segments again and again.
+//
+// # Who writes segments
+//
+// The flusher alone. Repair, Reset and RemoveReplica prepare what takes long on
+// the goroutine of their caller, in files of their own, and hand the flusher the
+// short rest; they never make it wait for the journal, which may be waiting for it.
+// There is one of them at a time for a partition.
 //
 // # Bounds
 //
 // What waits for the journal: QueueBytes. What waits in memory for segments:
 // BacklogBytes. Journal files: JournalFilesMax and the two ahead. Open files:
-// OpenFilesMax. Past the first two Append waits until its context ends.
+// OpenFilesMax. Large reads at a time: BulkReads. Remembered damage: a thousand
+// ranges a replica. Past the first two Append waits until its context ends.
 package storage

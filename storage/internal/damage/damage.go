@@ -29,7 +29,7 @@ func (e *Error) Error() string {
 	if e.Last != Unknown {
 		upTo = e.Last.String()
 	}
-	return fmt.Sprintf("partition %d is damaged from transaction %d to %s: %s at %d: %s; restore the replica from another one or from a back-up",
+	return fmt.Sprintf("partition %d is damaged from transaction %d to %s: %s at %d: %s; repair or reset the replica, or restore a back-up",
 		e.Partition, e.First, upTo, e.File, e.Offset, e.Reason)
 }
 

@@ -239,3 +239,112 @@ func TestDamageIsRemembered(t *testing.T) {
 	d, _ = again.DamageAt(9)
 	require.NotNil(t, d)
 }
+
+// What is cleared of damage, and what of it stays, against a set of IDs; more
+// ranges than are remembered become fewer, and none of them is forgotten.
+func TestDamageAgainstASet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := after(records(0, 5, 1))
+		r.Now.Last = 5000
+		want := map[txn.ID]bool{}
+		many := rapid.Bool().Draw(t, "many")
+		if many {
+			for id := txn.ID(0); id < 3000; id += 2 {
+				r.AddDamage(&damage.Error{Partition: 1, First: id, Last: id})
+				want[id] = true
+			}
+			require.LessOrEqual(t, len(r.Damage), 1000)
+		}
+		for range rapid.IntRange(1, 20).Draw(t, "ops") {
+			first := txn.ID(rapid.IntRange(0, 60).Draw(t, "first"))
+			last := first + txn.ID(rapid.IntRange(0, 20).Draw(t, "n"))
+			switch rapid.IntRange(0, 3).Draw(t, "op") {
+			case 0:
+				moves := r.Moves
+				r.ClearDamage(first, last)
+				require.Greater(t, r.Moves, moves)
+				for id := first; id <= last; id++ {
+					delete(want, id)
+				}
+			case 1:
+				e := truncate(last)
+				r.Apply(&e, partition.Chunk{})
+				r.Now.Last = 5000
+				for id := range want {
+					if id > last {
+						delete(want, id)
+					}
+				}
+			default:
+				r.AddDamage(&damage.Error{Partition: 1, First: first, Last: last})
+				for id := first; id <= last; id++ {
+					want[id] = true
+				}
+			}
+		}
+		for id := range txn.ID(3000) {
+			d, _ := r.DamageAt(id)
+			if many {
+				require.True(t, d != nil || !want[id], "%d", id)
+			} else {
+				require.Equal(t, want[id], d != nil, "%d", id)
+			}
+		}
+	})
+}
+
+// A reset, and everything that is done to a replica's service and damage, is the
+// same whether it is applied as it happens or replayed, behind damage too.
+func TestResetIsReplayed(t *testing.T) {
+	reset := func(last txn.ID) journal.Entry {
+		return journal.Entry{Kind: journal.Reset, Partition: 1, Session: 99, Last: last}
+	}
+	service := func(s partition.Service) journal.Entry {
+		return journal.Entry{Kind: journal.Service, Partition: 1, Session: txn.SessionID(s)}
+	}
+	gone := journal.Entry{Kind: journal.Gone, Partition: 1}
+	bad := partition.Mark(&damage.Error{Partition: 1, First: 2, Last: 3, File: "f", Offset: 9, Reason: "because"})
+	mended := journal.Entry{Kind: journal.Repaired, Partition: 1, First: 0, Last: 4}
+	a, b, empty := records(0, 5, 1), records(5, 5, 2), state(after())
+	for _, x := range []struct {
+		name    string
+		script  []any
+		self    session.Incarnation // 0: there is no replica
+		last    txn.ID
+		damaged int
+		closed  bool
+		service partition.Service
+	}{
+		{"reset", []any{empty, a, b, reset(6)}, 99, 6, 0, false, partition.InService},
+		{"reset to nothing", []any{empty, a, b, reset(-1)}, 99, -1, 0, false, partition.InService},
+		{"reset behind something lost", []any{empty, a, "gap", reset(3)}, 99, 3, 0, false, partition.InService},
+		{"reset of one whose state was lost", []any{state(after()), "gap", uint64(2), reset(-1)}, 99, -1, 0, false, partition.InService},
+		{"reset that kept what is lost now", []any{empty, "gap", reset(4)}, 0, -1, 1, true, partition.InService},
+		{"something lost behind a reset", []any{empty, a, reset(3), "gap"}, 99, 3, 0, true, partition.InService},
+		{"reset of a damaged one", []any{empty, a, b, flushed(9), bad, reset(1)}, 99, 1, 0, false, partition.InService},
+		{"damage", []any{empty, a, b, flushed(9), bad}, 5, 9, 1, false, partition.InService},
+		{"damage outlives a checkpoint", []any{empty, a, flushed(4), bad, b, flushed(9)}, 5, 9, 1, false, partition.InService},
+		{"repaired", []any{empty, a, b, flushed(9), bad, mended}, 5, 9, 0, false, partition.InService},
+		{"damage that was cut", []any{empty, a, flushed(4), bad, truncate(1)}, 5, 1, 0, false, partition.InService},
+		{"out of service", []any{empty, a, service(partition.OutOfService)}, 5, 4, 0, false, partition.OutOfService},
+		{"out of service and reset", []any{empty, a, service(partition.OutOfService), reset(4)}, 99, 4, 0, false, partition.OutOfService},
+		{"unassigned", []any{empty, a, service(partition.Unassigned)}, 5, 4, 0, false, partition.Unassigned},
+		{"taken up again", []any{empty, a, service(partition.Unassigned), reset(4)}, 99, 4, 0, false, partition.InService},
+		{"removing", []any{empty, a, service(partition.Removing)}, 5, -1, 0, false, partition.Removing},
+		{"gone and made again", []any{empty, a, service(partition.Removing), gone, empty}, 5, -1, 0, false, partition.InService},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			r := play(x.script...).Replicas[1]
+			require.NotNil(t, r)
+			require.Equal(t, x.self, r.Now.Self.Incarnation)
+			require.Equal(t, x.last, r.Now.Last)
+			require.Len(t, r.Damage, x.damaged)
+			require.Equal(t, x.closed, r.Closed != nil)
+			require.Equal(t, x.service, r.Service)
+			require.Equal(t, x.service, r.NextService)
+			back, err := partition.Decode(r.Encode(), start)
+			require.NoError(t, err)
+			require.Equal(t, x.service, back.Service)
+		})
+	}
+}

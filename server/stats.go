@@ -2,6 +2,7 @@ package server
 
 import (
 	"github.com/waltz-log/waltz/server/internal/partition"
+	"github.com/waltz-log/waltz/server/internal/store"
 )
 
 // PartitionStats is a snapshot of one partition.
@@ -19,10 +20,30 @@ func (s *Server) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	st := Stats{CacheBytes: s.cache.Bytes(), Subscribers: s.mu.subscribers}
-	for _, p := range s.mu.partitions {
+	for i, p := range s.mu.partitions {
 		if p != nil {
-			st.Partitions = append(st.Partitions, p.Stats())
+			stats := p.Stats()
+			stats.Replicas = replicas(s.sessions[i].Load())
+			st.Partitions = append(st.Partitions, stats)
 		}
 	}
 	return st
+}
+
+// replicas counts those of a session, if there is one and it goes on.
+func replicas(session *store.Session) (r partition.Replicas) {
+	if session == nil || session.Err() != nil {
+		return r
+	}
+	st := session.Stats()
+	for _, one := range st.Replicas {
+		if one.Counts {
+			r.Counting++
+		}
+		if !one.Current {
+			r.CatchingUp++
+		}
+	}
+	r.Away, r.CopiedBytes = len(st.Away), st.CopiedBytes
+	return r
 }

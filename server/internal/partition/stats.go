@@ -44,8 +44,18 @@ type Stats struct {
 	FedCachedBytes            uint64 // sent to subscribers from memory
 	FedReadBytes              uint64 // sent to subscribers from storages
 
+	Replicas Replicas // of the open session; the server fills it in
+
 	CommitLatency      [len(LatencyBounds) + 1]uint64 // frames, from sequencing to commit
 	CommitLatencyTotal time.Duration
+}
+
+// Replicas says how a partition's replicas do.
+type Replicas struct {
+	Counting    int    // take appends and count towards a majority
+	CatchingUp  int    // take appends, and lack some that were sent to the others
+	Away        int    // do not take part
+	CopiedBytes uint64 // read and sent again to replicas that caught up in this session
 }
 
 // counters are written by the owner, once per frame, and by subscriptions, once

@@ -159,11 +159,24 @@ func (s *Session) sendCopy(o session.SendCopy, sources []string) {
 		s.notRead(o, err)
 		return
 	}
+	s.copied.Add(uint64(len(frame)))
+	s.tellCopy(o)
 	s.call(o.Storage, func(ctx context.Context, r Replica) (session.Event, error) {
 		m := o.Message
 		m.Records = frame
 		return session.Copied{Storage: o.Storage, Replica: m.Replica, Last: span.Last}, r.Copy(ctx, m)
 	})
+}
+
+// tellCopy tells of a replica that is copied to before it takes appends, at first
+// and then once in a while.
+func (s *Session) tellCopy(o session.SendCopy) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); now.Sub(s.mu.told[o.Storage]) >= progressEvery {
+		s.mu.told[o.Storage] = now
+		s.c.Logger.Info("replica is copied to", "storage", o.Storage, "session", int64(s.mu.leader.Session()), "at", int64(o.First), "to", int64(o.Last))
+	}
 }
 
 // readAny reads from the first storage that can give the records.

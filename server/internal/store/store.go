@@ -79,9 +79,10 @@ type Session struct {
 		prepared []string  // the target that could be switched to
 		watching bool      // watchQueue runs
 		confirm  rounds
-		reads    uint64              // asked for, to see whose turn it is
-		troubles map[string]*trouble // by storage; of those that don't take part
-		ahead    map[string]*ahead   // by the storage that lacks the records
+		reads    uint64               // asked for, to see whose turn it is
+		troubles map[string]*trouble  // by storage; of those that don't take part
+		told     map[string]time.Time // by storage that is copied to: when the log told so
+		ahead    map[string]*ahead    // by the storage that lacks the records
 	}
 	copied atomic.Uint64 // bytes read and sent again to replicas that catch up
 
@@ -118,6 +119,7 @@ func newSession(ctx context.Context, c Config) *Session {
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.mu.moved = make(chan struct{})
 	s.mu.troubles, s.mu.ahead = map[string]*trouble{}, map[string]*ahead{}
+	s.mu.told = map[string]time.Time{}
 	s.mu.queue.keepMax = c.LinkMax
 	return s
 }

@@ -17,6 +17,7 @@ import (
 // connections of their own, so that contexts that hold one while they do something
 // else don't stop the view.
 type database struct {
+	address string // without the password
 	writers *pgxpool.Pool
 	readers *readers
 	pooled  bool              // there is a pooler on the way
@@ -34,12 +35,18 @@ var _ applier.Database[*Tx, *Snapshot] = (*database)(nil)
 // Close closes all connections.
 func (d *database) Close() error {
 	d.writers.Close()
-	d.readers.pool.Close()
+	d.readers.close()
 	return nil
 }
 
 // Fault implements applier.Database.
-func (d *database) Fault(err error) (applier.Fault, bool) { return fault(err) }
+func (d *database) Fault(err error) (applier.Fault, bool) {
+	f, is := fault(err)
+	if f.Code == connectionCode {
+		f.Text = strings.TrimSuffix(d.address+": "+f.Text, ": ")
+	}
+	return f, is
+}
 
 // connecting tells trouble of getting a connection.
 func connecting(err error) error {

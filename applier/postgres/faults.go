@@ -105,7 +105,7 @@ var families = map[string]applier.Class{
 // lostError is trouble of the connection.
 type lostError struct{ err error }
 
-func (e *lostError) Error() string { return "connection: " + e.err.Error() }
+func (e *lostError) Error() string { return "connection: " + plainly(e.err).Error() }
 func (e *lostError) Unwrap() error { return e.err }
 
 // commitError is an error of COMMIT.
@@ -126,12 +126,15 @@ func fatal(p *pgconn.PgError) bool {
 	return p.SeverityUnlocalized == "FATAL" || p.SeverityUnlocalized == "PANIC"
 }
 
+// connectionCode is the code of trouble that is the connection's, not the server's.
+const connectionCode = "connection"
+
 // fault classifies an error of PostgreSQL or of the connection to it.
 func fault(err error) (applier.Fault, bool) {
 	f, is := stateFault(err)
 	if !is {
 		if _, lost := errors.AsType[*lostError](err); lost {
-			f, is = applier.Fault{Class: applier.ClassBackOff, Code: "connection"}, true
+			f, is = applier.Fault{Class: applier.ClassBackOff, Code: connectionCode, Text: lostText(err)}, true
 		}
 	}
 	if e, commit := errors.AsType[*commitError](err); commit && e.unknown() {

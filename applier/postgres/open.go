@@ -53,7 +53,7 @@ func OpenDB(url string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stdlib.OpenDB(*c.ConnConfig), nil
+	return sql.OpenDB(connector{stdlib.GetConnector(*c.ConnConfig)}), nil
 }
 
 // IsURL reports whether address is, or was meant to be, one of PostgreSQL's.
@@ -124,7 +124,7 @@ func openDatabase(ctx context.Context, url, name string) (*database, error) {
 		c.ConnConfig.RuntimeParams["application_name"] = "waltz " + name
 	}
 	bounds := takeLimits(c.ConnConfig.RuntimeParams)
-	d := &database{mode: pgx.QueryExecModeCacheStatement, id: strings.ToLower(rand.Text()[:8])}
+	d := &database{address: redacted(url), mode: pgx.QueryExecModeCacheStatement, id: strings.ToLower(rand.Text()[:8])}
 	server, err := probe(ctx, c.ConnConfig)
 	if err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ type server struct {
 func probe(ctx context.Context, c *pgx.ConnConfig) (s server, err error) {
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
-		return s, err
+		return s, plainly(err)
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
 	var pid uint32

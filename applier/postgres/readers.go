@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -11,11 +12,13 @@ import (
 // While snapshots wait for a connection, one whose snapshot has ended is passed on to
 // the one that has waited longest, with its SQL transaction still open: the end of
 // that goes out with the next beginning. So it costs no round trip, and no SQL transaction
-// stays open for longer than it takes to pass it on.
+// stays open for longer than it takes to pass it on. While none waits, a connection
+// is put in order beside the one who has read, who goes on.
 type readers struct {
 	pool   *pgxpool.Pool
-	places chan struct{} // one token for each connection in use
-	passed chan *reader  // not buffered: nobody waits, nothing is passed on
+	places chan struct{}  // one token for each connection in use
+	passed chan *reader   // not buffered: nobody waits, nothing is passed on
+	ending sync.WaitGroup // for connections that are put in order; each for endTimeout at most
 }
 
 // reader is a connection for one snapshot after the other.
@@ -30,7 +33,13 @@ type reader struct {
 const passesMax = 256
 
 func newReaders(pool *pgxpool.Pool) *readers {
-	return &readers{pool, make(chan struct{}, pool.Config().MaxConns), make(chan *reader)}
+	return &readers{pool: pool, places: make(chan struct{}, pool.Config().MaxConns), passed: make(chan *reader)}
+}
+
+// close waits for all snapshots.
+func (r *readers) close() {
+	r.pool.Close()
+	r.ending.Wait()
 }
 
 // take waits for a connection, one that is passed on or one of the pool's.
@@ -51,7 +60,8 @@ func (r *readers) take(ctx context.Context, d *database) (*reader, error) {
 	return &reader{session: d.session(c.Conn()), lease: c}, nil
 }
 
-// give passes a connection on if somebody waits, or ends its SQL transaction.
+// give passes a connection on if somebody waits, or ends its SQL transaction. It does
+// not block.
 func (r *readers) give(ctx context.Context, used *reader) {
 	if used.passable() {
 		select {
@@ -60,9 +70,11 @@ func (r *readers) give(ctx context.Context, used *reader) {
 		default:
 		}
 	}
-	used.rollback(ctx)
-	used.lease.Release()
-	<-r.places
+	r.ending.Go(func() {
+		used.rollback(ctx)
+		used.lease.Release()
+		<-r.places
+	})
 }
 
 // passable reports whether the next snapshot can begin where this one ends. Behind a

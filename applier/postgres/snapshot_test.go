@@ -39,6 +39,7 @@ func TestSnapshotsTakeTurns(t *testing.T) {
 		for i := 0; ; i++ {
 			select {
 			case <-read:
+				d.readers.ending.Wait()
 				require.Equal(t, int64(0), b.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"))
 				require.Empty(t, d.readers.places)
 				return

@@ -184,6 +184,19 @@ func TestFailedOpenGivesTheFolderBack(t *testing.T) {
 	open(t, o)
 }
 
+// An address that is taken is found out before there is a log that nobody wanted.
+func TestTakenAddressCreatesNothing(t *testing.T) {
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	o := small(embedded.Options{FS: vfs.NewMem(), Listen: l.Addr().String(), Partitions: 3})
+	_, err = embedded.Open(t.Context(), o)
+	require.ErrorContains(t, err, "in use")
+	names, err := o.FS.List("/")
+	require.NoError(t, err)
+	require.Empty(t, names)
+}
+
 func TestSchemeOpensAFolder(t *testing.T) {
 	address := "file://" + path.Join(t.TempDir(), "log")
 	c, err := waltz.Dial(t.Context(), address+"?partitions=2", waltz.WithSchemes(embedded.Scheme))
@@ -218,6 +231,7 @@ func TestSchemeRefusesWhatIsNoFolder(t *testing.T) {
 		"file:///":                      "absolute folder",
 		"file:///log?partition=4":       "partitions=N",
 		"file:///log?partitions=0":      "partitions=N",
+		"file:///log?partitions=65537":  "from 1 to 65536",
 		"file:///log?partitions=1&x=2":  "partitions=N",
 		"file:///log#part":              "fragment",
 		"file://user@localhost/tmp/log": "user",

@@ -30,7 +30,7 @@ type Options struct {
 	Dir         string          // folder of the log, made if need be; required
 	FS          vfs.FS          // default: the operating system's
 	Mode        Mode            // default OpenOrCreate
-	Partitions  int             // of the log: if given, an existing log must have as many; default 1 for a new one
+	Partitions  int             // of the log, up to PartitionsMax: if given, an existing log must have as many; default 1 for a new one
 	ClusterName string          // of a new log, for people; default "embedded"
 	Listen      string          // TCP address to serve other processes on, port 0 picks one; default: none
 	Server      server.Options  // limits of the server; identity, metadata and replicas are filled in
@@ -38,6 +38,9 @@ type Options struct {
 	ReadyMax    time.Duration   // how long Open waits for all partitions, but for damaged ones; default 30 s
 	Logger      *slog.Logger    // default: none
 }
+
+// PartitionsMax is the highest number of partitions that a log can have.
+const PartitionsMax = metadata.PartitionsMax
 
 const (
 	partitionsDefault = 1
@@ -50,8 +53,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Dir == "" {
 		errs = append(errs, errors.New("the folder is not set"))
 	}
-	if o.Partitions < 0 || o.Partitions > metadata.PartitionsMax {
-		errs = append(errs, fmt.Errorf("%d partitions, must be from 1 to %d", o.Partitions, metadata.PartitionsMax))
+	if o.Partitions < 0 || o.Partitions > PartitionsMax {
+		errs = append(errs, fmt.Errorf("%d partitions, must be from 1 to %d", o.Partitions, PartitionsMax))
 	}
 	if o.Mode > CreateNew {
 		errs = append(errs, fmt.Errorf("unknown mode %d", o.Mode))

@@ -71,8 +71,8 @@ func (o Options) withURL(u *url.URL) (Options, error) {
 	}
 	for name, values := range u.Query() {
 		n, err := strconv.Atoi(values[0])
-		if name != "partitions" || len(values) > 1 || err != nil || n < 1 {
-			return o, fmt.Errorf("%w: unknown or malformed parameter %s=%s; known is partitions=N", waltz.ErrAddress, name, strings.Join(values, ","))
+		if name != "partitions" || len(values) > 1 || err != nil || n < 1 || n > PartitionsMax {
+			return o, fmt.Errorf("%w: unknown or malformed parameter %s=%s; known is partitions=N, N from 1 to %d", waltz.ErrAddress, name, strings.Join(values, ","), PartitionsMax)
 		}
 		o.Partitions = n
 	}

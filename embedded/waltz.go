@@ -57,20 +57,20 @@ func Open(ctx context.Context, o Options) (*Waltz, error) {
 	return w, nil
 }
 
-// start brings up storage, server and listeners. What it has started by an error
+// start brings up listeners, storage and server. Who connects before all is up waits. What it has started by an error
 // is left for abandon.
 func (w *Waltz) start(ctx context.Context) (err error) {
+	if w.o.Listen != "" { // first: an address that is taken must not leave a new log behind
+		if w.tcp, err = new(net.ListenConfig).Listen(ctx, "tcp", w.o.Listen); err != nil {
+			return fmt.Errorf("listen on %s: %w", w.o.Listen, err)
+		}
+	}
 	if w.folder, err = openFolder(ctx, w.o); err != nil {
 		return err
 	}
 	w.cluster = w.folder.cluster
 	if w.server, err = server.New(w.serverOptions()); err != nil {
 		return err
-	}
-	if w.o.Listen != "" {
-		if w.tcp, err = new(net.ListenConfig).Listen(ctx, "tcp", w.o.Listen); err != nil {
-			return fmt.Errorf("listen on %s: %w", w.o.Listen, err)
-		}
 	}
 	w.server.Start()
 	ready, cancel := context.WithTimeout(ctx, w.o.ReadyMax)

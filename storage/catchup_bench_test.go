@@ -25,7 +25,7 @@ const catchUpBytes = 1 << 20
 // beside bare preads of the same files into one buffer in the same run.
 func BenchmarkCatchUpRead(b *testing.B) {
 	s, members, dir := benchStorage(b, 1)
-	fill(b, s, members[0], 1_000_000)
+	fill(b, s, members[0], 300_000)
 	require.NoError(b, s.Close())
 	s = open(b, storage.Options{Dir: filepath.Join(dir, "s"), ClusterKey: "bench"})
 	defer func() { require.NoError(b, s.Close()) }()
@@ -83,7 +83,7 @@ func preadAll(b *testing.B, dir string, buf []byte) (bytes int64) {
 // replicas that catch up on another partition as fast as they are served.
 func BenchmarkAppendBesideCatchUp(b *testing.B) {
 	s, members, _ := benchStorage(b, 2)
-	fill(b, s, members[0], 1_000_000)
+	fill(b, s, members[0], 300_000)
 	defer func() { require.NoError(b, s.Close()) }()
 	var alone, beside []time.Duration
 	var read int64

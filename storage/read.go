@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/session"
@@ -151,6 +152,7 @@ const bulkRead = 128 << 10
 // behind them. So they take turns, and leave a processor free.
 func (s *Storage) readSegment(ctx context.Context, r *replica, w where, bytesMax int, buf []byte) (record.Frame, error) {
 	if bytesMax >= bulkRead {
+		runtime.Gosched() // one that never waits would keep its processor for 10 ms from who must
 		select {
 		case s.bulk <- struct{}{}:
 		case <-ctx.Done():

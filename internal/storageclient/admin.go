@@ -243,3 +243,15 @@ func (c *Client) Repair(ctx context.Context, m Repair, read func(ctx context.Con
 func (c *Client) admin() storagepb.StorageAdminClient {
 	return storagepb.NewStorageAdminClient(grpc.ClientConnInterface(c.bulk))
 }
+
+// Identify asks the storage at an address who it is, of whichever cluster. Of the
+// options only Address is required.
+func Identify(ctx context.Context, o Options) (s Storage, err error) {
+	o.ClusterKey, o.Name = "any", ""
+	c, err := New(o)
+	if err != nil {
+		return Storage{}, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	return c.Describe(ctx)
+}

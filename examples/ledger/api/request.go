@@ -71,12 +71,24 @@ func readBody(r *http.Request, fields ...field) error {
 		return tooLarge.because("want at most %d bytes", tooBig.Limit)
 	}
 	if err != nil {
-		return malformed(fault{Detail: "want one JSON object: " + strings.TrimPrefix(err.Error(), "json: "), Pointer: "#"})
+		return malformed(fault{Detail: "want one JSON object: " + notObject(d, err), Pointer: "#"})
 	}
 	if len(faults) > 0 {
 		return malformed(faults...)
 	}
 	return nil
+}
+
+// notObject says what is wrong with a body, in words of its own where the decoder's are
+// about Go.
+func notObject(d *json.Decoder, err error) string {
+	switch {
+	case errors.Is(err, io.EOF) && d.InputOffset() == 0:
+		return "the body is empty"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends in the middle"
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
 func readObject(d *json.Decoder, fields []field) (faults []fault, err error) {
@@ -112,7 +124,7 @@ func readObject(d *json.Decoder, fields []field) (faults []fault, err error) {
 		return nil, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.Join(errors.New("there is more behind it"), err)
+		return nil, errors.New("there is more behind it")
 	}
 	return faults, nil
 }

@@ -2,6 +2,7 @@ package applier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sort"
@@ -81,7 +82,7 @@ func (b *batch[Tx]) add(c waltz.Committed) {
 	case len(handlers) > 0:
 		it.err = b.decode(c, handlers)
 	case b.unknown == StopUnknown:
-		it.err = fmt.Errorf("header %d has no handler", c.Header)
+		it.err = &itemError{CodeNoHandler, fmt.Errorf("header %d has no handler", c.Header)}
 	default:
 		return
 	}
@@ -91,7 +92,7 @@ func (b *batch[Tx]) add(c waltz.Committed) {
 
 func (b *batch[Tx]) decode(c waltz.Committed, handlers []int32) error {
 	if c.Skipped {
-		return fmt.Errorf("the log left out the data")
+		return &itemError{CodeDecode, errors.New("the log left out the data")}
 	}
 	for _, h := range handlers {
 		if err := b.decodeFor(h, c); err != nil {
@@ -109,7 +110,7 @@ func (b *batch[Tx]) decodeFor(h int32, c waltz.Committed) (err error) {
 	}()
 	n := b.buckets[h].len()
 	if err := b.buckets[h].add(c); err != nil {
-		return err
+		return &itemError{CodeDecode, err}
 	}
 	b.calls = append(b.calls, call{handler: h, record: int32(n)})
 	return nil

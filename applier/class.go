@@ -47,9 +47,28 @@ func (c Class) Transient() bool {
 // Fault is what is known about an error, without any value of a row: fit for logs.
 type Fault struct {
 	Class Class
-	Code  string // the database's, such as "SQLITE_CONSTRAINT_UNIQUE" or "23505"; "" if it isn't the database's
+	Code  string // the database's, such as "SQLITE_CONSTRAINT_UNIQUE" or "23505", or one of the applier's: see [CodeDecode]
 	Text  string // the database's, if it holds no values: the constraint, table and column; else ""
 }
+
+// Codes of errors that no database made.
+const (
+	CodeDecode    = "decode"     // the kind's codec does not take the data
+	CodeNoHandler = "no handler" // the transaction's header has none, and [StopUnknown] forbids that
+	CodeHandler   = "handler"    // the handler's own error
+	CodePanic     = "panic"      // the handler panicked
+	CodeEscape    = "escape"     // the handler tried to leave the SQL transaction
+	CodeContext   = "context"    // canceled, or too late
+)
+
+// itemError is why a transaction can't even be handed to its handlers.
+type itemError struct {
+	code string
+	err  error
+}
+
+func (e *itemError) Error() string { return e.err.Error() }
+func (e *itemError) Unwrap() error { return e.err }
 
 // classified gives an error a class.
 type classified struct {
@@ -73,18 +92,42 @@ func WithClass(c Class, err error) error {
 // the database says.
 func fault(err error, database func(error) (Fault, bool)) Fault {
 	f, known := database(err)
+	if !known {
+		f = Fault{}
+	}
 	if c, is := errors.AsType[*classified](err); is {
 		f.Class = c.class
-		return f
+		return f.ofHandler()
 	}
-	if _, is := errors.AsType[*EscapeError](err); is {
-		return Fault{Class: ClassBug, Code: "escape"}
-	}
-	if _, is := errors.AsType[*PanicError](err); is {
-		return Fault{Class: ClassData, Code: "panic"}
-	}
-	if !known && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		return Fault{Class: ClassBackOff, Code: "context"}
+	if own, is := ownFault(err, known); is {
+		return own
 	}
 	return f
+}
+
+// ofHandler is the fault of an error that came out of a handler: what nobody knows is
+// its own.
+func (f Fault) ofHandler() Fault {
+	if f.Code == "" {
+		f.Code = CodeHandler
+	}
+	return f
+}
+
+// ownFault is what the applier itself knows about an error. known is whether the
+// database knows it.
+func ownFault(err error, known bool) (Fault, bool) {
+	if _, is := errors.AsType[*EscapeError](err); is {
+		return Fault{Class: ClassBug, Code: CodeEscape}, true
+	}
+	if _, is := errors.AsType[*PanicError](err); is {
+		return Fault{Class: ClassData, Code: CodePanic}, true
+	}
+	if e, is := errors.AsType[*itemError](err); is {
+		return Fault{Class: ClassData, Code: e.code}, true
+	}
+	if !known && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return Fault{Class: ClassBackOff, Code: CodeContext}, true
+	}
+	return Fault{}, false
 }

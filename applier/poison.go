@@ -11,7 +11,7 @@ func (t *tenure[Tx, S]) poison(ctx context.Context, b *batch[Tx], p part, err er
 	it := &b.items[p.from]
 	stop := &TransactionError{
 		View: t.a.o.Name, Partition: t.ref.Partition, ID: it.c.ID, Header: it.c.Header, Kind: b.kindOf(it.c.Header),
-		Fault: fault(err, t.a.db.Fault), Err: err,
+		Fault: fault(err, t.a.db.Fault).ofHandler(), Err: err,
 	}
 	if t.a.o.Policy == Stop || stop.Fault.Class != ClassData {
 		return stop

@@ -219,7 +219,7 @@ func (v *survey[Tx, S]) retried(ids []waltz.ID) {
 // failed notes that a letter can't be applied yet.
 func (v *survey[Tx, S]) failed(ctx context.Context, i int, cause error) error {
 	l := v.free[i]
-	f := fault(cause, v.a.db.Fault)
+	f := fault(cause, v.a.db.Fault).ofHandler()
 	v.a.logger.Warn("a dead letter can't be applied yet", "partition", v.ref.Partition, "transaction_id", l.ID, "class", f.Class, "code", f.Code, "text", f.Text)
 	now := v.a.letter(f, cause)
 	now.ID = l.ID

@@ -380,6 +380,7 @@ func (s *suite[Tx, S]) retryWithoutHandler() {
 	letters, err := i.Letters(s.Context(), 0, applier.LetterQuery{After: waltz.None, Limit: 10})
 	require.NoError(s, err)
 	require.Contains(s, letters[0].Text, fmt.Sprintf("header %d has no handler", posted.Header))
+	require.Equal(s, applier.CodeNoHandler, letters[0].Code)
 	require.Equal(s, 2, letters[0].Attempts)
 	s.exact(10)
 }

@@ -118,13 +118,14 @@ func (s *suite[Tx, S]) undecodable() {
 	var te *applier.TransactionError
 	require.ErrorAs(s, stopped, &te)
 	require.Equal(s, waltz.ID(3), te.ID)
+	require.Equal(s, applier.CodeDecode, te.Fault.Code)
 	require.Equal(s, waltz.ID(2), s.mark(0))
 
 	o := s.options()
 	o.Policy = applier.DeadLetter
 	i := s.open(o).start()
 	i.wait(0, 6)
-	require.Equal(s, int64(1), s.count("SELECT count(*) FROM waltz_dead_letters WHERE transaction_id = 3"))
+	require.Equal(s, int64(1), s.count("SELECT count(*) FROM waltz_dead_letters WHERE transaction_id = 3 AND error_code = 'decode'"))
 	require.Equal(s, int64(6), s.count("SELECT count(*) FROM entries"))
 }
 

@@ -14,6 +14,7 @@ import (
 
 // database is applier.Database on one schema of a server.
 type database struct {
+	address       string // without the password
 	writes, reads *sql.DB
 	facts
 }
@@ -24,7 +25,13 @@ var _ applier.Database[*Tx, *Snapshot] = (*database)(nil)
 func (d *database) Close() error { return errors.Join(d.writes.Close(), d.reads.Close()) }
 
 // Fault implements applier.Database.
-func (d *database) Fault(err error) (applier.Fault, bool) { return d.fault(err) }
+func (d *database) Fault(err error) (applier.Fault, bool) {
+	f, is := d.fault(err)
+	if f.Code == connectionCode { // the driver's words don't say of which
+		f.Text = d.address + ": " + f.Text
+	}
+	return f, is
+}
 
 // The mark is read with what an operator wants to know beside it.
 const selectRow = "SELECT number, `partition`, high_water_mark, epoch, owner, log_id, skipped, meaning_hash, d.n, d.held, d.first\n" +

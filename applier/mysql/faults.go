@@ -76,6 +76,9 @@ func (s server) cause(err error) (applier.Fault, bool) {
 	return applier.Fault{}, false
 }
 
+// connectionCode is the code of a connection that is lost.
+const connectionCode = "connection"
+
 // driverErrors are what the driver and database/sql say by themselves.
 var driverErrors = []struct {
 	err   error
@@ -84,16 +87,16 @@ var driverErrors = []struct {
 }{
 	{mysql.ErrPktTooLarge, applier.ClassData, "packet"}, // a smaller batch may fit
 	{errRowTooLarge, applier.ClassData, "packet"},
-	{mysql.ErrInvalidConn, applier.ClassBackOff, "connection"},
-	{driver.ErrBadConn, applier.ClassBackOff, "connection"},
-	{sql.ErrConnDone, applier.ClassBackOff, "connection"},
-	{mysql.ErrMalformPkt, applier.ClassBackOff, "connection"},
-	{mysql.ErrPktSync, applier.ClassBackOff, "connection"},
-	{mysql.ErrPktSyncMul, applier.ClassBackOff, "connection"},
-	{mysql.ErrBusyBuffer, applier.ClassBackOff, "connection"},
-	{io.EOF, applier.ClassBackOff, "connection"},
-	{io.ErrUnexpectedEOF, applier.ClassBackOff, "connection"},
-	{net.ErrClosed, applier.ClassBackOff, "connection"},
+	{mysql.ErrInvalidConn, applier.ClassBackOff, connectionCode},
+	{driver.ErrBadConn, applier.ClassBackOff, connectionCode},
+	{sql.ErrConnDone, applier.ClassBackOff, connectionCode},
+	{mysql.ErrMalformPkt, applier.ClassBackOff, connectionCode},
+	{mysql.ErrPktSync, applier.ClassBackOff, connectionCode},
+	{mysql.ErrPktSyncMul, applier.ClassBackOff, connectionCode},
+	{mysql.ErrBusyBuffer, applier.ClassBackOff, connectionCode},
+	{io.EOF, applier.ClassBackOff, connectionCode},
+	{io.ErrUnexpectedEOF, applier.ClassBackOff, connectionCode},
+	{net.ErrClosed, applier.ClassBackOff, connectionCode},
 	{mysql.ErrNoTLS, applier.ClassConfiguration, "tls"},
 	{mysql.ErrCleartextPassword, applier.ClassConfiguration, "password"},
 	{mysql.ErrNativePassword, applier.ClassConfiguration, "password"},

@@ -122,6 +122,16 @@ func TestClassesOfCommits(t *testing.T) {
 	require.Equal(t, applier.ClassRetry, f.Class)
 }
 
+// A log line about a connection says of which database: the driver does not.
+func TestLostConnectionsAreNamed(t *testing.T) {
+	a, err := parse("mysql://app:secret@db.example:3306/app")
+	require.NoError(t, err)
+	f, is := (&database{address: a.text}).Fault(mysql.ErrInvalidConn)
+	require.True(t, is)
+	require.Equal(t, applier.ClassBackOff, f.Class)
+	require.Equal(t, "mysql://app:xxxxx@db.example:3306/app: invalid connection", f.Text)
+}
+
 // What MariaDB really says, and that no value of a row gets into logs (F25).
 func TestFaultsOfTheServer(t *testing.T) {
 	url := servers.MariaDB(t).NewDatabase(t)

@@ -86,7 +86,7 @@ func (a *address) database(ctx context.Context, o applier.Options) (*database, e
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	d := &database{writes: w, reads: r}
+	d := &database{address: a.text, writes: w, reads: r}
 	if err := d.look(ctx, o.Logger); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -23,11 +24,20 @@ func closed(t *testing.T) string {
 // Trouble of connecting is one line, which says where and why, once, and not with what
 // password.
 func TestConnectErrorsAreOneLine(t *testing.T) {
-	nobody, pg := closed(t), servers.PostgreSQL(t)
+	nobody, nowhere := closed(t), servers.PostgreSQL(t).URL("nowhere")
+	without := func(sslmode string) string {
+		u, err := url.Parse(nowhere)
+		require.NoError(t, err)
+		q := u.Query()
+		q.Set("sslmode", sslmode)
+		u.RawQuery = q.Encode()
+		return u.String()
+	}
 	for address, want := range map[string]string{
 		"postgres://app:secret@" + nobody + "/app": "connect as user app to database app: dial tcp " + nobody + ": connect: connection refused",
-		pg.URL("nowhere"):                          `FATAL: database "nowhere" does not exist (SQLSTATE 3D000)`,
-		pg.URL("nowhere") + "&sslmode=require":     "server refused TLS connection",
+		without("disable"):                         `FATAL: database "nowhere" does not exist (SQLSTATE 3D000)`,
+		without("prefer"):                          `FATAL: database "nowhere" does not exist (SQLSTATE 3D000)`,
+		without("require"):                         "server refused TLS connection",
 	} {
 		_, err := openDatabase(t.Context(), address, "v")
 		require.ErrorContains(t, err, want)

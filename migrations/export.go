@@ -31,7 +31,7 @@ func (m *Migrator) SQL(from, to int64, format Format) ([]File, error) {
 		to = m.Known()
 	}
 	if from < 1 || to < from || to > m.Known() {
-		return nil, fmt.Errorf("migrations: no versions %d to %d: there are 1 to %d", from, to, m.Known())
+		return nil, fmt.Errorf("migrations: no versions from %d to %d: there are 1 to %d", from, to, m.Known())
 	}
 	if format != Goose && format != Plain {
 		return nil, fmt.Errorf("migrations: unknown format %q: want goose or plain", format)

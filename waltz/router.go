@@ -163,15 +163,24 @@ func (r *router) askOne(ctx context.Context, addr string) (*clientpb.DescribeRes
 	defer done()
 	d, err := api.Describe(ctx, &clientpb.DescribeRequest{})
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("describe log at %s: %w: no answer in time", addr, ErrUnavailable)
+		return nil, r.about(addr, fmt.Errorf("%w: no answer in time", ErrUnavailable))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("describe log at %s: %w", addr, callError(err))
+		return nil, r.about(addr, callError(err))
 	}
 	if err := r.checkDescription(d); err != nil {
-		return nil, fmt.Errorf("describe log at %s: %w", addr, err)
+		return nil, r.about(addr, err)
 	}
 	return d, nil
+}
+
+// about says which server an error is of, unless there is only the one that a scheme has
+// a way of its own to: then the log's address, which is said already, is all there is.
+func (r *router) about(addr string, err error) error {
+	if t := r.c.transport; t.Dial != nil && len(t.Addresses) == 1 {
+		return err
+	}
+	return fmt.Errorf("ask %s about the log: %w", addr, err)
 }
 
 // api returns the way to a server: its link's, or a connection for once.

@@ -19,7 +19,7 @@ import (
 // Bounds of what requests may say. Numbers stay exact in any language's JSON.
 const (
 	accountMax = 1<<53 - 1
-	amountMax  = 1_000_000_000_000
+	amountMax  = ledger.AmountMax
 	typeMax    = 32
 	keyMax     = 200
 )

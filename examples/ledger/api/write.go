@@ -220,6 +220,7 @@ var reasons = []struct {
 	{ledger.ErrOverdraft, "insufficient-balance"},
 	{ledger.ErrNoAccount, "no-such-account"},
 	{ledger.ErrClosed, "account-closed"},
+	{ledger.ErrLimit, "balance-limit"},
 }
 
 // refusal turns what a run ended with into an answer.

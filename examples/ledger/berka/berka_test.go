@@ -35,7 +35,13 @@ func TestReadNamesBadRowsByLine(t *testing.T) {
 		"three decimals":   {`1;2;930103;"PRIJEM";"";1.001;1.00;"";;`, `amount "1.001"`},
 		"nothing":          {`1;2;930103;"PRIJEM";"";0.00;1.00;"";;`, `amount "0.00"`},
 		"negative":         {`1;2;930103;"PRIJEM";"";-1.00;1.00;"";;`, `amount "-1.00"`},
-		"too much":         {`1;2;930103;"PRIJEM";"";99999999999999999999.00;1.00;"";;`, `amount`},
+		"too much":         {`1;2;930103;"PRIJEM";"";99999999999999999999.00;1.00;"";;`, `amount "99999999999999999999.00": too large, want at most 10000000000.00`},
+		"half of an int64": {`1;2;930103;"PRIJEM";"";92233720368547758.07;1.00;"";;`, `amount "92233720368547758.07": too large, want at most 10000000000.00`},
+		"just too much":    {`1;2;930103;"PRIJEM";"";10000000000.01;1.00;"";;`, `amount "10000000000.01": too large`},
+		"large account":    {`1;99999999999999999999;930103;"PRIJEM";"";1.00;1.00;"";;`, `account_id "99999999999999999999": too large, want at most 9223372036854775807`},
+		"shown as it is":   {`1;2;930103;"P\x"";"";1.00;1.00;"";;`, `"";"";1.00;1.00;"";;" after a closing quote`},
+		"no terminal code": {"1;2;930103;\"\x1b[2J\";\"\";1.00;1.00;\"\";;", `type "?[2J": want`},
+		"long line":        {`1;2;930103;"` + strings.Repeat("x", 70_000) + `";"";1.00;1.00;"";;`, `longer than 65536 bytes`},
 		"no amount":        {`1;2;930103;"PRIJEM";"";;1.00;"";;`, `amount ""`},
 		"balance":          {`1;2;930103;"PRIJEM";"";1.00;one;"";;`, `balance "one"`},
 		"open quote":       {`1;2;930103;"PRIJEM;"";1.00;1.00;"";;`, `after a closing quote`},
@@ -51,6 +57,23 @@ func TestReadNamesBadRowsByLine(t *testing.T) {
 			require.ErrorContains(t, bad[0], tc.want)
 		})
 	}
+}
+
+// A long line is a bad row as any other: those behind it are read.
+func TestReadGoesOnBehindLongLines(t *testing.T) {
+	long := strings.Repeat("x", 200_000)
+	row := `;1;930103;"PRIJEM";"";1.00;1.00;"";;`
+	rows, bad, err := Read(strings.NewReader(header + "\n" + long + "\n1" + row + "\n" + long + "\r\n2" + row + "\n" + long))
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	require.Equal(t, []int{3, 5}, []int{rows[0].Line, rows[1].Line})
+	require.Len(t, bad, 3)
+	require.Equal(t, []int{2, 4, 6}, []int{bad[0].Line, bad[1].Line, bad[2].Line})
+
+	rows, bad, err = Read(strings.NewReader(header + "\n1" + row)) // a last line needs no end
+	require.NoError(t, err)
+	require.Empty(t, bad)
+	require.Len(t, rows, 1)
 }
 
 func TestReadRefusesOtherFiles(t *testing.T) {

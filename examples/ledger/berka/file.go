@@ -9,9 +9,10 @@ import (
 	"strings"
 )
 
-// lineBytesMax bounds a line, so that a file of another kind is refused before it
-// fills the memory.
+// lineBytesMax bounds a line, so that a file of another kind does not fill the memory.
 const lineBytesMax = 1 << 16
+
+var errLong = fmt.Errorf("longer than %d bytes, which is the most for a line", lineBytesMax)
 
 // BadRow is a row that cannot be imported.
 type BadRow struct {
@@ -28,20 +29,27 @@ func (b BadRow) Unwrap() error { return b.Err }
 // that stands twice is bad the second time. err is for a file that is none of the
 // kind, or cannot be read.
 func Read(r io.Reader) (rows []Row, bad []BadRow, err error) {
-	scanner := bufio.NewScanner(r)
-	scanner.Buffer(nil, lineBytesMax)
+	from := bufio.NewReaderSize(r, lineBytesMax)
 	seen := map[int64]int{}
 	line := 0
-	for scanner.Scan() {
-		line++
-		text := strings.TrimSuffix(scanner.Text(), "\r")
+	for {
+		text, err := readLine(from)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if line++; err != nil && !errors.Is(err, errLong) {
+			return nil, nil, fmt.Errorf("line %d: %w", line, err)
+		}
 		if line == 1 {
-			if err := checkHeader(text); err != nil {
+			if err := errors.Join(err, checkHeader(text)); err != nil {
 				return nil, nil, fmt.Errorf("line 1: %w", err)
 			}
 			continue
 		}
-		row, err := parseRow(text)
+		var row Row
+		if err == nil {
+			row, err = parseRow(text)
+		}
 		if first, twice := seen[row.TransID]; err == nil && twice {
 			err = fmt.Errorf("trans_id %d stands in line %d already", row.TransID, first)
 		}
@@ -53,13 +61,29 @@ func Read(r io.Reader) (rows []Row, bad []BadRow, err error) {
 		seen[row.TransID] = line
 		rows = append(rows, row)
 	}
-	if err := scanner.Err(); err != nil {
-		return nil, nil, fmt.Errorf("line %d: %w", line+1, err)
-	}
 	if line == 0 {
 		return nil, nil, errors.New("file is empty: want a header line and rows")
 	}
 	return rows, bad, nil
+}
+
+// readLine returns the next line without its end, io.EOF after the last one, or errLong
+// when it has passed a line that is too long.
+func readLine(r *bufio.Reader) (string, error) {
+	text, err := r.ReadSlice('\n')
+	if errors.Is(err, io.EOF) && len(text) > 0 {
+		err = nil
+	}
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), err
+	}
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = r.ReadSlice('\n')
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return "", errLong
 }
 
 func checkHeader(line string) error {

@@ -6,10 +6,13 @@ package berka
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/waltz-log/waltz/examples/ledger/ledger"
 )
@@ -66,13 +69,16 @@ func parseRow(line string) (r Row, err error) {
 		return r, err
 	}
 	if r.Type = fields[3]; !slices.Contains([]string{Income, Expense, Withdrawal}, r.Type) {
-		return r, fmt.Errorf("type %q: want %s, %s or %s", r.Type, Income, Expense, Withdrawal)
+		return r, fmt.Errorf("type %s: want %s, %s or %s", quoted(r.Type), Income, Expense, Withdrawal)
 	}
 	if r.AmountMinor, err = minor(fields[5]); err != nil {
 		return r, fmt.Errorf("amount %w", err)
 	}
 	if r.AmountMinor <= 0 {
-		return r, fmt.Errorf("amount %q: want more than 0", fields[5])
+		return r, fmt.Errorf("amount %s: want more than 0", quoted(fields[5]))
+	}
+	if r.AmountMinor > ledger.AmountMax {
+		return r, fmt.Errorf("amount %s: too large, want at most %s", quoted(fields[5]), ledger.Amount(ledger.AmountMax))
 	}
 	if _, err = minor(fields[6]); err != nil && fields[6] != "" {
 		return r, fmt.Errorf("balance %w", err)
@@ -92,7 +98,7 @@ func split(line string) (fields []string, err error) {
 			}
 			field, rest = line[1:1+end], line[2+end:]
 			if rest, more = strings.CutPrefix(rest, ";"); !more && rest != "" {
-				return nil, fmt.Errorf("%q after a closing quote", rest)
+				return nil, fmt.Errorf("%s after a closing quote", quoted(rest))
 			}
 		} else {
 			field, rest, more = strings.Cut(line, ";")
@@ -107,17 +113,37 @@ func split(line string) (fields []string, err error) {
 
 func number(s string) (int64, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
+	if errors.Is(err, strconv.ErrRange) && n > 0 {
+		return 0, fmt.Errorf("%s: too large, want at most %d", quoted(s), int64(math.MaxInt64))
+	}
 	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("%q: want a whole number above 0", s)
+		return 0, fmt.Errorf("%s: want a whole number above 0", quoted(s))
 	}
 	return n, nil
+}
+
+// quotedMax bounds what an error shows of a field.
+const quotedMax = 60
+
+// quoted shows a field as it stands in the file, but for what no terminal should get.
+func quoted(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			return r
+		}
+		return '?'
+	}, s)
+	if runes := []rune(s); len(runes) > quotedMax {
+		s = string(runes[:quotedMax]) + "..."
+	}
+	return `"` + s + `"`
 }
 
 // date reads yymmdd, of the twentieth century as all of the bank's are.
 func date(s string) (ledger.Date, error) {
 	t, err := time.Parse("20060102", "19"+s)
 	if err != nil || len(s) != 6 {
-		return "", fmt.Errorf("date %q: want it as yymmdd", s)
+		return "", fmt.Errorf("date %s: want it as yymmdd", quoted(s))
 	}
 	return ledger.DateOf(t), nil
 }
@@ -126,13 +152,13 @@ func date(s string) (ledger.Date, error) {
 func minor(s string) (int64, error) {
 	digits, negative := strings.CutPrefix(s, "-")
 	whole, decimals, _ := strings.Cut(digits, ".")
-	bad := fmt.Errorf("%q: want a number with at most two decimals", s)
+	bad := fmt.Errorf("%s: want a number with at most two decimals", quoted(s))
 	if len(decimals) > 2 || !isDigits(whole) || decimals != "" && !isDigits(decimals) {
 		return 0, bad
 	}
 	n, err := strconv.ParseInt(whole+(decimals + "00")[:2], 10, 64)
 	if err != nil {
-		return 0, bad
+		return 0, fmt.Errorf("%s: too large, want at most %s", quoted(s), ledger.Amount(ledger.AmountMax))
 	}
 	if negative {
 		n = -n

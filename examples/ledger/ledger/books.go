@@ -11,7 +11,7 @@ import (
 type Books interface {
 	// Standing returns an account's state; an unknown account has the zero value.
 	Standing(ctx context.Context, a Account) (Standing, error)
-	// Parties is Standing of the two accounts of a transfer.
+	// Parties is Standing of two accounts that an entry moves money between.
 	Parties(ctx context.Context, from, to Account) (sender, receiver Standing, err error)
 	// Crossing returns a transfer across partitions; found is false if the view has
 	// not seen its TRANSFER_OUT.

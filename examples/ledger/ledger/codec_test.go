@@ -21,7 +21,7 @@ func drawEntry(t *rapid.T) ledger.Entry {
 		Account: ledger.Account(number.Draw(t, "account")), Currency: text.Draw(t, "currency"), Reason: text.Draw(t, "reason"), Postings: []ledger.Posting{},
 		Origin: &ledger.Origin{Partition: waltz.Partition(rapid.Int32().Draw(t, "partition")), ID: waltz.ID(number.Draw(t, "id"))},
 	}
-	if amount := number.Draw(t, "posted"); amount > 0 {
+	if amount := rapid.Int64Range(0, ledger.AmountMax).Draw(t, "posted"); amount > 0 {
 		for i, side := range []ledger.Side{ledger.Debit, ledger.Credit} {
 			e.Postings = append(e.Postings, ledger.Posting{Account: ledger.Account(i + 1), Currency: text.Draw(t, "currency"), Side: side, AmountMinor: amount})
 		}

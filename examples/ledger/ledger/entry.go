@@ -53,7 +53,7 @@ type Posting struct {
 	Account     Account `json:"account"`
 	Currency    string  `json:"currency"`
 	Side        Side    `json:"side"`
-	AmountMinor int64   `json:"amount_minor"` // above 0
+	AmountMinor int64   `json:"amount_minor"` // above 0, at most AmountMax
 }
 
 // Signed returns what the posting adds to its account's balance.
@@ -108,6 +108,10 @@ func pair(from, to Account, amountMinor int64) []Posting {
 // Kinds declares each header once, for those who read all of them.
 func Kinds() []waltz.Kind[Entry] { return []waltz.Kind[Entry]{Posted, Corrected, Lifecycle} }
 
+// IsHeader reports whether transactions with a header are the ledger's. Others may share
+// the log.
+func IsHeader(h waltz.Header) bool { return HeaderPosted <= h && h <= HeaderLifecycle }
+
 // Of returns the declaration that an entry is put and decoded with.
 func (k Kind) Of() waltz.Kind[Entry] {
 	switch k {
@@ -142,7 +146,7 @@ func (e *Entry) validate() error {
 func (e *Entry) validatePostings() error {
 	sum := int64(0)
 	for i, p := range e.Postings {
-		if p.AmountMinor <= 0 || p.Account == 0 || p.Side != Debit && p.Side != Credit {
+		if p.AmountMinor <= 0 || p.AmountMinor > AmountMax || p.Account == 0 || p.Side != Debit && p.Side != Credit {
 			return fmt.Errorf("%w: posting %d: %s %d on account %d", errMalformed, i, p.Side, p.AmountMinor, p.Account)
 		}
 		for _, earlier := range e.Postings[:i] {

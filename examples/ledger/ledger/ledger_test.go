@@ -48,6 +48,7 @@ func TestDeclines(t *testing.T) {
 		"overdraft":            {order("", 2, 4, 101), ledger.ErrOverdraft},
 		"overdraft crossing":   {order("", 2, 3, 101), ledger.ErrOverdraft},
 		"nothing":              {order("", 2, 4, 0), ledger.ErrAmount},
+		"too much at once":     {order("", ledger.Bank(0), 4, ledger.AmountMax+1), ledger.ErrAmount},
 		"self":                 {order("", 2, 2, 1), ledger.ErrSelf},
 		"unknown sender":       {order("", 8, 4, 1), ledger.ErrNoAccount},
 		"unknown receiver":     {order("", 2, 8, 1), ledger.ErrNoAccount},
@@ -122,6 +123,52 @@ func TestOverdraftAllowedStandsInTheTransaction(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, b.entries[0][res.ID].AllowOverdraft)
 	require.Equal(t, "[-101 101]", b.balances(2, ledger.Bank(0)))
+}
+
+// No sequence of entries takes a balance, the house's included, beyond the limit: what
+// would is declined, or returned if it is another partition that can't take it.
+func TestBalancesHaveALimit(t *testing.T) {
+	const nearly = ledger.BalanceMax - 10
+	b := newBank(t)
+	b.open(t, 2, 100)
+	b.open(t, 4, 100)
+	b.open(t, 3, 0)
+	b.raise(0, 2, nearly-100)
+	b.raise(0, ledger.Bank(0), -nearly+200)
+	b.raise(1, 3, nearly)
+	for name, o := range map[string]ledger.Order{
+		"receiver":     order("", 4, 2, 11),
+		"bank":         order("", ledger.Bank(0), 4, 11),
+		"bank in sum":  order("", ledger.Bank(0), 6, ledger.AmountMax),
+		"both at once": order("", ledger.Bank(0), 2, 11),
+	} {
+		_, err := b.Transfer(t.Context(), o)
+		require.ErrorIs(t, err, ledger.ErrLimit, name)
+	}
+	_, err := b.Open(t.Context(), 8, 11, "2026-01-02")
+	require.ErrorIs(t, err, ledger.ErrLimit)
+	_, err = b.Open(t.Context(), 8, ledger.AmountMax+1, "2026-01-02")
+	require.ErrorIs(t, err, ledger.ErrAmount)
+	_, err = b.Transfer(t.Context(), order("", ledger.Bank(0), 2, 10))
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprint([]int64{ledger.BalanceMax, -ledger.BalanceMax}), b.balances(2, ledger.Bank(0)))
+	_, err = b.Transfer(t.Context(), order("", 2, 4, 5))
+	require.NoError(t, err, "what brings a balance back is taken")
+
+	_, err = b.Transfer(t.Context(), order("", 4, 3, 11))
+	require.NoError(t, err)
+	b.relay(t)
+	require.Equal(t, fmt.Sprint([]int64{105, nearly}), b.balances(4, 3), "the receiver's partition sent it back")
+
+	b.raise(0, ledger.Transit(0), ledger.BalanceMax)
+	_, err = b.Transfer(t.Context(), order("", 4, 3, 1))
+	require.ErrorIs(t, err, ledger.ErrLimit)
+
+	o := order("", 4, ledger.Bank(0), ledger.AmountMax)
+	o.AllowOverdraft = true
+	b.raise(0, 4, -ledger.BalanceMax)
+	_, err = b.Transfer(t.Context(), o)
+	require.ErrorIs(t, err, ledger.ErrLimit)
 }
 
 func TestCashOpensAnAccount(t *testing.T) {
@@ -289,6 +336,7 @@ func TestCodecRefusesWhatIsNoEntry(t *testing.T) {
 		`{"kind":"TRANSFER","postings":[{"account":1,"currency":"CZK","side":"DR","amount_minor":1}]}`,
 		`{"kind":"TRANSFER","postings":[{"account":1,"side":"DR","amount_minor":1},{"account":1,"side":"CR","amount_minor":1}]}`,
 		`{"kind":"TRANSFER","postings":[{"account":1,"side":"DR","amount_minor":-1},{"account":2,"side":"CR","amount_minor":-1}]}`,
+		`{"kind":"TRANSFER","postings":[{"account":1,"side":"DR","amount_minor":1000000000001},{"account":2,"side":"CR","amount_minor":1000000000001}]}`,
 		`{"kind":"TRANSFER","postings":[{"account":1,"side":"up","amount_minor":1},{"account":2,"side":"CR","amount_minor":1}]}`,
 	} {
 		var e ledger.Entry

@@ -16,14 +16,16 @@ func (l *Ledger[S]) Open(ctx context.Context, a Account, depositMinor int64, on 
 		e.From, e.To, e.Postings = Bank(p), a, pair(Bank(p), a, depositMinor)
 	}
 	return l.runner.Run(ctx, l.context(p, "open:"+a.String(), func(ctx context.Context, b Books, tx *txcontext.Builder) error {
-		s, err := b.Standing(ctx, a)
+		bank, s, err := b.Parties(ctx, Bank(p), a)
 		switch {
 		case err != nil:
 			return err
 		case s.Known:
 			return txcontext.Decline(fmt.Errorf("account %d: %w", a, ErrExists))
-		case depositMinor < 0:
+		case depositMinor < 0 || depositMinor > AmountMax:
 			return txcontext.Decline(ErrAmount)
+		case !bank.within(-depositMinor):
+			return txcontext.Decline(fmt.Errorf("account %d: %w", Bank(p), ErrLimit))
 		}
 		tx.Write(standingLock.ID(uint64(a)), debitsLock.ID(uint64(a)), creditsLock.ID(uint64(a)))
 		return e.put(tx)

@@ -217,6 +217,15 @@ func (b *bank) open(t testing.TB, a ledger.Account, balance int64) {
 	require.NoError(t, err)
 }
 
+// raise puts an entry into the log that changes a balance by more than any transfer, as
+// a long history would.
+func (b *bank) raise(p waltz.Partition, a ledger.Account, by int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.logs[p] = append(b.logs[p], waltz.Transaction{})
+	b.entries[p] = append(b.entries[p], ledger.Entry{Kind: ledger.KindTransfer, Postings: []ledger.Posting{{Account: a, Side: ledger.Credit, AmountMinor: by}}})
+}
+
 // relay settles what is pending.
 func (b *bank) relay(t testing.TB) {
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/waltz-log/waltz/txcontext"
@@ -15,8 +17,10 @@ import (
 const (
 	relayInFlightMax = 64                     // transfers settled at a time, for each partition
 	relayBatch       = 256                    // pending transfers read at a time
-	relayPause       = 200 * time.Millisecond // before trying again what failed
-	drainEvery       = 5 * time.Millisecond   // how often Drain looks
+	relayPauseMin    = 100 * time.Millisecond // before trying again what failed; it doubles, with jitter
+	relayPauseMax    = 5 * time.Second
+	relayTell        = 30 * time.Second     // how often trouble is told while it lasts
+	drainEvery       = 5 * time.Millisecond // how often Drain looks
 )
 
 // Relay settles transfers across partitions: it follows the applied log through
@@ -27,11 +31,12 @@ type Relay[S any] struct {
 	ledger *Ledger[S]
 	view   txcontext.View[S]
 	logger *slog.Logger
+	told   atomic.Int64 // when trouble was told last, in nanoseconds since 1970
 }
 
 // NewRelay returns a relay for the ledger, which follows view.
 func NewRelay[S any](l *Ledger[S], view txcontext.View[S], logger *slog.Logger) *Relay[S] {
-	return &Relay[S]{l, view, logger}
+	return &Relay[S]{ledger: l, view: view, logger: logger}
 }
 
 // Run settles what leaves the log's partitions until ctx ends, which is no error.
@@ -49,13 +54,14 @@ func (r *Relay[S]) follow(ctx context.Context, p waltz.Partition) error {
 	var g errgroup.Group
 	g.SetLimit(relayInFlightMax)
 	defer func() { _ = g.Wait() }() // they return no error
-	cursor := waltz.None
+	cursor, pauses := waltz.None, newPauses()
 	for ctx.Err() == nil {
 		pending, mark, err := r.pending(ctx, p, cursor)
 		if err != nil {
-			r.trouble(ctx, "read pending transfers", p, err)
+			r.trouble(ctx, pauses, "read pending transfers", p, err)
 			continue
 		}
+		pauses.Reset()
 		for _, c := range pending {
 			g.Go(func() error { r.settle(ctx, c); return nil })
 			cursor = c.ID
@@ -64,7 +70,7 @@ func (r *Relay[S]) follow(ctx context.Context, p waltz.Partition) error {
 			continue
 		}
 		if err := r.view.WaitFor(ctx, p, mark+1); err != nil {
-			r.trouble(ctx, "follow the view", p, err)
+			r.trouble(ctx, pauses, "follow the view", p, err)
 		}
 	}
 	return nil
@@ -81,22 +87,34 @@ func (r *Relay[S]) pending(ctx context.Context, p waltz.Partition, above waltz.I
 
 // settle takes one transfer to its end, however often it takes.
 func (r *Relay[S]) settle(ctx context.Context, c Crossing) {
+	pauses := newPauses()
 	for ctx.Err() == nil {
 		err := r.ledger.settle(ctx, c, r.view)
 		if err == nil {
 			return
 		}
-		r.trouble(ctx, "settle transfer "+c.Origin.String(), c.Partition, err)
+		r.trouble(ctx, pauses, "settle transfer "+c.Origin.String(), c.Partition, err)
 	}
 }
 
-// trouble tells, and waits before the next try.
-func (r *Relay[S]) trouble(ctx context.Context, what string, p waltz.Partition, err error) {
+func newPauses() *backoff.ExponentialBackOff {
+	b := &backoff.ExponentialBackOff{InitialInterval: relayPauseMin, MaxInterval: relayPauseMax, Multiplier: 2, RandomizationFactor: 0.5}
+	b.Reset()
+	return b
+}
+
+// trouble tells, and waits before the next try. All transfers meet it together, so it is
+// told for one of them, and seldom again.
+func (r *Relay[S]) trouble(ctx context.Context, pauses *backoff.ExponentialBackOff, what string, p waltz.Partition, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	r.logger.Warn("relay: "+what, "partition", p, "error", err)
-	t := time.NewTimer(relayPause)
+	level, now, told := slog.LevelDebug, time.Now().UnixNano(), r.told.Load()
+	if now-told >= int64(relayTell) && r.told.CompareAndSwap(told, now) {
+		level = slog.LevelWarn
+	}
+	r.logger.Log(ctx, level, "relay: "+what, "partition", p, "error", err)
+	t := time.NewTimer(pauses.NextBackOff())
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -121,11 +139,14 @@ func (l *Ledger[S]) settle(ctx context.Context, c Crossing, view txcontext.View[
 func (l *Ledger[S]) credit(ctx context.Context, c *Crossing, view txcontext.View[S]) (refused bool, err error) {
 	there := l.PartitionOf(c.To)
 	res, err := l.runner.Run(ctx, l.context(there, "in:"+c.Origin.String(), func(ctx context.Context, b Books, tx *txcontext.Builder) error {
-		s, err := b.Standing(ctx, c.To)
+		transit, s, err := b.Parties(ctx, Transit(there), c.To)
 		if err != nil {
 			return err
 		}
 		c.Reason = s.refusal()
+		if c.Reason == "" && !(transit.within(-c.AmountMinor) && s.within(c.AmountMinor)) {
+			c.Reason = ErrLimit.Error()
+		}
 		return c.arrival(there, tx)
 	}), txcontext.WaitApplied())
 	if err != nil || !res.AlreadyDone {

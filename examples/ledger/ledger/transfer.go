@@ -17,12 +17,13 @@ var (
 	ErrExists     = errors.New("account is open already")
 	ErrNotEmpty   = errors.New("account is not empty")
 	ErrSelf       = errors.New("sender and receiver are the same account")
-	ErrAmount     = errors.New("amount must be above 0")
+	ErrAmount     = fmt.Errorf("amount must be above 0, and at most %s", Amount(AmountMax))
+	ErrLimit      = fmt.Errorf("balance would be beyond %s", Amount(BalanceMax))
 	ErrNotRefused = errors.New("transfer was not refused")
 )
 
 // What is guarded, by the number of the account. Nobody decides on the balance of
-// an account of the house, so those take no locks.
+// an account of the house, but for the limits, so those take no locks.
 //
 // A balance has two locks, because what is decided on it depends on its two halves
 // differently. A debit needs that nothing more has left the account than it has seen;
@@ -95,7 +96,7 @@ func (l *Ledger[S]) transfer(o Order) txcontext.Context[S] {
 		if err := o.check(); err != nil {
 			return txcontext.Decline(err)
 		}
-		sender, receiver, err := parties(ctx, b, o, here == there)
+		sender, other, err := b.Parties(ctx, o.From, e.Postings[1].Account)
 		if err != nil {
 			return err
 		}
@@ -103,30 +104,20 @@ func (l *Ledger[S]) transfer(o Order) txcontext.Context[S] {
 			return err
 		}
 		if here == there {
-			if err := credit(receiver, tx, o); err != nil {
+			if err := credit(other, tx, o); err != nil {
 				return err
 			}
+		}
+		if err := withinBoth(sender, other, e.Postings); err != nil {
+			return err
 		}
 		return e.put(tx)
 	})
 }
 
-// parties reads the accounts that are decided on here.
-func parties(ctx context.Context, b Books, o Order, both bool) (sender, receiver Standing, err error) {
-	switch both = both && o.To.IsCustomer(); {
-	case both && o.From.IsCustomer():
-		return b.Parties(ctx, o.From, o.To)
-	case both:
-		receiver, err = b.Standing(ctx, o.To)
-	case o.From.IsCustomer():
-		sender, err = b.Standing(ctx, o.From)
-	}
-	return sender, receiver, err
-}
-
 func (o *Order) check() error {
 	switch {
-	case o.AmountMinor <= 0:
+	case o.AmountMinor <= 0 || o.AmountMinor > AmountMax:
 		return ErrAmount
 	case o.From == o.To:
 		return ErrSelf

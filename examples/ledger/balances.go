@@ -39,7 +39,7 @@ sorted by number. With --as-of, what was booked until the end of that day.`,
 
 func printBalances(c *cobra.Command, url, asOf string) (err error) {
 	date := ledger.Date("")
-	if asOf != "" {
+	if c.Flag("as-of").Changed {
 		if date, err = ledger.ParseDate(asOf); err != nil {
 			return usagef("--as-of: %w", err)
 		}
@@ -156,6 +156,11 @@ func printStatement(c *cobra.Command, url string, a ledger.Account) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, closeDB()) }()
+	if _, known, err := view.FindAccount(c.Context(), ask, a); err != nil {
+		return err
+	} else if !known {
+		return fmt.Errorf("%w: %d, as far as this view knows", ledger.ErrNoAccount, a)
+	}
 	lines := []statementLine{}
 	err = view.Statement(c.Context(), ask, a, view.WholeStatement(), func(l view.Line) error {
 		lines = append(lines, statementLine{int64(l.ID), string(l.BookedOn), string(l.Kind), l.Type, int64(l.Counterparty), l.AmountMinor, l.BalanceMinor, l.Status})

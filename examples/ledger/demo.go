@@ -48,7 +48,7 @@ and first finishes what that one left pending.`,
 	c.Flags().Uint64Var(&seed, "seed", 1, "what the transfers are drawn from")
 	c.Flags().IntVar(&transfers, "transfers", demoTransfers, "how many transfers")
 	_ = c.Flags().MarkHidden("transfers") // for tests; the flag is there
-	outputs(c, "text", "json")
+	outputs(c, "table", "json")
 	return c
 }
 
@@ -112,7 +112,13 @@ func demo(c *cobra.Command, dir, db string, seed uint64, transfers int) error {
 			return err
 		}
 		fmt.Fprintln(c.ErrOrStderr(), "checking: replaying the log into a scratch view")
-		r, err = d.audit(ctx)
+		if err := d.caughtUp(ctx); err != nil {
+			return err
+		}
+		view, err := database(folder.db)
+		if err == nil {
+			r, err = auditAll(ctx, d.client, view)
+		}
 		return err
 	})
 	if err = errors.Join(err, d.close()); err != nil {

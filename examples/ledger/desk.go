@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waltz-log/waltz/applier"
@@ -18,17 +19,20 @@ import (
 // desk is where the API finds the house.
 type desk struct {
 	*house
-	turns *turns
-	ends  context.Context // with close
-	end   context.CancelFunc
+	circuit *circuit
+	turns   *turns
+	ends    context.Context // with close
+	end     context.CancelFunc
+
+	draining atomic.Bool // no more requests should be sent here
 
 	mu     sync.Mutex
 	closed bool
 	wait   sync.WaitGroup // for turns that end when the view shows a transfer
 }
 
-func newDesk(h *house) *desk {
-	d := &desk{house: h, turns: newTurns()}
+func newDesk(h *house, c *circuit) *desk {
+	d := &desk{house: h, circuit: c, turns: newTurns()}
 	d.ends, d.end = context.WithCancel(context.Background())
 	return d
 }
@@ -64,16 +68,27 @@ func (d *desk) Partitions() int { return d.client.Partitions() }
 func (d *desk) PartitionOf(a ledger.Account) waltz.Partition { return d.ledger.PartitionOf(a) }
 
 func (d *desk) Open(ctx context.Context, a ledger.Account, depositMinor int64, on ledger.Date, opts ...txcontext.Option) (txcontext.Result, error) {
-	return d.ledger.Open(ctx, a, depositMinor, on, opts...)
+	leave, err := d.circuit.enter()
+	if err != nil {
+		return txcontext.Result{ID: waltz.None}, err
+	}
+	defer leave()
+	res, err := d.ledger.Open(ctx, a, depositMinor, on, opts...)
+	return res, d.told(err)
 }
 
 func (d *desk) Transfer(ctx context.Context, o ledger.Order, opts ...txcontext.Option) (txcontext.Result, error) {
+	leave, err := d.circuit.enter()
+	if err != nil {
+		return txcontext.Result{ID: waltz.None}, err
+	}
+	defer leave()
 	done, err := d.turns.take(ctx, o.From)
 	if err != nil {
 		return txcontext.Result{ID: waltz.None}, &txcontext.ExpiredError{Partition: d.PartitionOf(o.From), Cause: err, Last: errBusy}
 	}
 	res, err := d.ledger.Transfer(ctx, o, opts...)
-	if err != nil || res.AlreadyDone {
+	if d.told(err) != nil || res.AlreadyDone {
 		done()
 		return res, err
 	}
@@ -89,7 +104,19 @@ func (d *desk) WaitFor(ctx context.Context, p waltz.Partition, id waltz.ID) erro
 }
 
 func (d *desk) Read(ctx context.Context, p waltz.Partition, read func(context.Context, view.Snapshot, waltz.ID) error) error {
-	return d.view.Snapshot(ctx, p, read)
+	return d.told(d.view.Snapshot(ctx, p, read))
+}
+
+// told has it logged, once, when requests begin to meet trouble of the database, and when
+// they don't any more.
+func (d *desk) told(err error) error {
+	switch {
+	case err == nil:
+		d.trouble.over(d.logger)
+	case d.Passes(err):
+		d.trouble.tell(d.logger, err)
+	}
+	return err
 }
 
 func (d *desk) Passes(err error) bool {
@@ -98,7 +125,20 @@ func (d *desk) Passes(err error) bool {
 }
 
 func (d *desk) Ready(ctx context.Context) map[string]error {
-	return map[string]error{"migrations": d.migrated(ctx), "applier": d.applying(), "log": d.reachable(ctx)}
+	checks := map[string]error{"applier": d.applying(), "log": d.reachable(ctx), "database": d.answers(ctx)}
+	if checks["database"] == nil { // else it can't tell
+		checks["migrations"] = d.migrated(ctx)
+	}
+	if d.draining.Load() {
+		checks["drain"] = errors.New("this instance is being stopped")
+	}
+	return checks
+}
+
+// answers tells whether the view's database does.
+func (d *desk) answers(ctx context.Context) error {
+	_, _, err := view.FindAccount(ctx, d.view.Ask(), 0)
+	return d.told(err)
 }
 
 func (d *desk) migrated(ctx context.Context) error {

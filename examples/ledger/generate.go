@@ -32,7 +32,7 @@ the way and not by the ledger, so that they can be compared with an import.`,
 	c.Flags().IntVar(&rows, "rows", 10_000, "how many rows")
 	c.Flags().Uint64Var(&seed, "seed", 1, "what the rows are drawn from")
 	c.Flags().StringVar(&dir, "dir", ".", "where the two files go")
-	outputs(c, "text", "json")
+	outputs(c, "table", "json")
 	return c
 }
 

@@ -24,6 +24,7 @@ type house struct {
 
 	relayRunner *txcontext.Runner[view.Snapshot] // of its own, so that hooks see the clients only
 	logger      *slog.Logger
+	trouble     trouble // of the database
 }
 
 // houseOptions says where a house stands.
@@ -33,6 +34,7 @@ type houseOptions struct {
 	mustExist  bool   // the log is not to be created
 	logger     *slog.Logger
 	runner     txcontext.Options
+	policy     applier.Policy // for what can't be applied
 
 	clientHooks waltz.Hooks
 }
@@ -53,7 +55,7 @@ func openHouse(ctx context.Context, o houseOptions) (h *house, err error) {
 	if h.client, err = dial(ctx, o); err != nil {
 		return h, err
 	}
-	if err = h.openView(ctx, db); err != nil {
+	if err = h.openView(ctx, db, o.policy); err != nil {
 		return h, err
 	}
 	if h.runner, err = txcontext.NewRunner(h.client, h.view, o.runner); err != nil {
@@ -120,8 +122,8 @@ func (h *house) caughtUp(ctx context.Context) error {
 }
 
 // openView opens the view, which makes its tables.
-func (h *house) openView(ctx context.Context, db view.Database) error {
-	v, err := db.Open(ctx, applier.FromClient(h.client), applier.Options{Logger: h.logger})
+func (h *house) openView(ctx context.Context, db view.Database, policy applier.Policy) error {
+	v, err := db.Open(ctx, applier.FromClient(h.client), applier.Options{Logger: h.logger, Policy: policy})
 	if err != nil {
 		return err
 	}

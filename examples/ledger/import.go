@@ -17,6 +17,7 @@ type importFlags struct {
 	log, db                 string
 	partitions, concurrency int
 	allowOverdraft, skipBad bool
+	onPoison                string
 }
 
 func newImport() *cobra.Command {
@@ -48,7 +49,8 @@ line; nothing is imported then, unless --skip-bad leaves them out and counts the
 	c.Flags().IntVar(&f.concurrency, "concurrency", 128, "how many accounts are imported at a time")
 	c.Flags().BoolVar(&f.allowOverdraft, "allow-overdraft", false, "let debits take accounts below zero, which the transactions then say")
 	c.Flags().BoolVar(&f.skipBad, "skip-bad", false, "leave out malformed rows and count them")
-	outputs(c, "text", "json")
+	poisonFlag(c, &f.onPoison)
+	outputs(c, "table", "json")
 	return c
 }
 
@@ -56,8 +58,8 @@ func (f *importFlags) check(c *cobra.Command) error {
 	if err := need(c, "log", "db"); err != nil {
 		return err
 	}
-	if f.partitions < 0 || c.Flags().Changed("partitions") && f.partitions == 0 {
-		return usagef("--partitions %d: want at least 1", f.partitions)
+	if err := checkPartitions(c, f.partitions); err != nil {
+		return err
 	}
 	if f.concurrency < 1 || f.concurrency > 10_000 {
 		return usagef("--concurrency %d: want 1 to 10,000", f.concurrency)
@@ -82,12 +84,16 @@ func importFile(c *cobra.Command, f importFlags, file string) error {
 	if err != nil {
 		return err
 	}
+	policy, err := policyOf(f.onPoison)
+	if err != nil {
+		return err
+	}
 	rows, skipped, err := readRows(c, f, file)
 	if err != nil {
 		return err
 	}
 	h, err := openHouse(c.Context(), houseOptions{
-		log: f.log, db: f.db, partitions: f.partitions, logger: log,
+		log: f.log, db: f.db, partitions: f.partitions, policy: policy, logger: log,
 		runner: txcontext.Options{InFlightMax: f.concurrency, AttemptsMax: -1},
 	})
 	if err != nil {

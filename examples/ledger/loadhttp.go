@@ -33,7 +33,9 @@ func newLoadCommand() *cobra.Command {
 		Short: "Measure transfers through ledger serve",
 		Long: `Opens accounts, then transfers between accounts drawn at random over as many
 connections as asked for, each followed by the next when it is answered. What is
-answered with 503 is sent again under its key, and its time goes on.
+answered with 503 is sent again under its key, and its time goes on. So is what an
+instance does not answer, to the next one of several; these are counted as failures, with
+which the exit code is 1.
 
 With --baseline the same load is then put on plain SQL: SERIALIZABLE transactions
 of five statements on a table of that PostgreSQL, repeated when they are refused.`,
@@ -55,7 +57,7 @@ of five statements on a table of that PostgreSQL, repeated when they are refused
 	c.Flags().DurationVar(&f.warmup, "warmup", 2*time.Second, "how long to run before that")
 	c.Flags().Uint64Var(&f.seed, "seed", 1, "what accounts and amounts are drawn from")
 	c.Flags().StringVar(&f.baseline, "baseline", "", "also measure SERIALIZABLE transfers in plain SQL: postgres://user:password@host:port/database (default: not)")
-	outputs(c, "text", "json")
+	outputs(c, "table", "json")
 	return c
 }
 
@@ -92,6 +94,7 @@ type loadResult struct {
 	P99Ms           float64 `json:"p99_ms"`
 	Declined        int64   `json:"declined"`
 	Unavailable     int64   `json:"unavailable"` // answers 503; their transfers were sent again
+	Failures        int64   `json:"failures"`    // requests without an answer; they were sent to another instance
 
 	BaselineTransfersPerSec float64 `json:"baseline_transfers_per_sec,omitempty"`
 	BaselineP50Ms           float64 `json:"baseline_p50_ms,omitempty"`
@@ -115,7 +118,7 @@ func measure(c *cobra.Command, f loadFlags) error {
 	r := loadResult{
 		Connections: f.connections, Accounts: f.accounts, Seconds: f.duration.Seconds(), Transfers: t.done.Load(),
 		TransfersPerSec: t.perSec(f), P50Ms: t.times.ms(50), P99Ms: t.times.ms(99),
-		Declined: t.declined.Load(), Unavailable: t.again.Load(),
+		Declined: t.declined.Load(), Unavailable: t.again.Load(), Failures: g.failures.Load(),
 	}
 	if f.baseline != "" {
 		fmt.Fprintf(c.ErrOrStderr(), "the same in plain SQL\n")
@@ -125,7 +128,13 @@ func measure(c *cobra.Command, f loadFlags) error {
 		}
 		r.BaselineTransfersPerSec, r.BaselineP50Ms, r.BaselineP99Ms, r.BaselineRetries = b.perSec(f), b.times.ms(50), b.times.ms(99), b.again.Load()
 	}
-	return r.print(c)
+	if err := r.print(c); err != nil {
+		return err
+	}
+	if r.Failures > 0 {
+		return fmt.Errorf("%s requests got no answer, and were sent to another instance", count(r.Failures))
+	}
+	return nil
 }
 
 func (r loadResult) print(c *cobra.Command) error {
@@ -138,6 +147,7 @@ func (r loadResult) print(c *cobra.Command) error {
 		{"latency", fmt.Sprintf("p50 %.2f ms, p99 %.2f ms", r.P50Ms, r.P99Ms)},
 		{"declined", count(r.Declined)},
 		{"unavailable", count(r.Unavailable)},
+		{"failures", count(r.Failures)},
 	}
 	if r.BaselineTransfersPerSec > 0 {
 		fields = append(fields,
@@ -151,10 +161,10 @@ func (r loadResult) print(c *cobra.Command) error {
 func openForLoad(ctx context.Context, f loadFlags, g *gateway) error {
 	var next atomic.Int64
 	workers, ctx := errgroup.WithContext(ctx)
-	for range f.connections {
+	for connection := range f.connections {
 		workers.Go(func() error {
 			for i := next.Add(1) - 1; i < int64(f.accounts); i = next.Add(1) - 1 {
-				if err := g.open(ctx, f.first+i); err != nil {
+				if err := g.open(ctx, connection, f.first+i); err != nil {
 					return err
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,6 +17,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+
+	"github.com/waltz-log/waltz/embedded"
+	"github.com/waltz-log/waltz/waltz"
 )
 
 // asLedger makes the test binary behave as the command.
@@ -30,7 +34,7 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: map[string]func(*testscript.TestScript, bool, []string){
-		"exits": exits, "tamper": tamper, "failed": failed,
+		"exits": exits, "tamper": tamper, "failed": failed, "foreign": foreign,
 	}})
 }
 
@@ -59,6 +63,17 @@ func tamper(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
+// foreign LOG HEADER DATA appends a transaction that no ledger has made.
+func foreign(ts *testscript.TestScript, _ bool, args []string) {
+	client, err := waltz.Dial(context.Background(), args[0], waltz.WithSchemes(embedded.Scheme))
+	ts.Check(err)
+	defer client.Close()
+	header, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	_, err = client.Append(context.Background(), 0, waltz.Transaction{Header: waltz.Header(header), HighWaterMark: waltz.None, Data: []byte(args[2])})
+	ts.Check(err)
+}
+
 // failed PATTERN wants the last command's stdout to be the one object of a check
 // that failed, and why.
 func failed(ts *testscript.TestScript, _ bool, args []string) {
@@ -68,7 +83,7 @@ func failed(ts *testscript.TestScript, _ bool, args []string) {
 	if _, err := d.Token(); err != io.EOF {
 		ts.Fatalf("more than one object")
 	}
-	reason, _ := o["reason"].(string)
+	reason := fmt.Sprint(o["reason"], o["differences"])
 	if matches, err := regexp.MatchString(args[0], reason); o["check"] != "failed" || !matches || err != nil {
 		ts.Fatalf("check printed %v, want it failed with a reason like %q", o, args[0])
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/waltz-log/waltz/embedded"
 	"github.com/waltz-log/waltz/examples/ledger/view"
 	"github.com/waltz-log/waltz/waltz"
@@ -31,11 +33,14 @@ func dial(ctx context.Context, o houseOptions) (*waltz.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialMax)
 	defer cancel()
 	client, err := waltz.Dial(ctx, addr, waltz.WithSchemes(embedded.NewScheme(node)), waltz.WithLogger(o.logger), waltz.WithHooks(o.clientHooks))
+	if errors.Is(err, waltz.ErrAddress) {
+		return nil, usagef("--log: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if o.partitions > 0 && client.Partitions() != o.partitions {
-		err := fmt.Errorf("log %s has %d partitions, not %d: the number can't be changed; leave out --partitions, or use another log", o.log, client.Partitions(), o.partitions)
+		err := fmt.Errorf("log %s has %s, not %d: the number can't be changed; leave out --partitions, or use another log", o.log, partitionsText(client.Partitions()), o.partitions)
 		return nil, errors.Join(err, client.Close())
 	}
 	return client, nil
@@ -48,11 +53,9 @@ func logAddress(o houseOptions) (string, error) {
 		return "", usagef("--log: %w", err)
 	}
 	switch u.Scheme {
-	case "waltz":
-		return o.log, nil
 	case "file":
-	default:
-		return "", usagef("--log %q: unknown scheme: want file:///abs/dir or waltz://host:port,...", o.log)
+	default: // the client knows which there are
+		return o.log, nil
 	}
 	if o.partitions > 0 {
 		q := u.Query()
@@ -62,6 +65,14 @@ func logAddress(o houseOptions) (string, error) {
 	return u.String(), nil
 }
 
+// checkPartitions finds a number of partitions that no log can have.
+func checkPartitions(c *cobra.Command, n int) error {
+	if n < 0 || n > embedded.PartitionsMax || c.Flags().Changed("partitions") && n == 0 {
+		return usagef("--partitions %d: want 1 to %d", n, embedded.PartitionsMax)
+	}
+	return nil
+}
+
 // database reads the address of a view.
 func database(addr string) (view.Database, error) {
 	db, err := view.ParseDatabase(addr)
@@ -69,15 +80,6 @@ func database(addr string) (view.Database, error) {
 		return db, usagef("--db: %w", err)
 	}
 	return db, nil
-}
-
-// existing is database of a view that must be there.
-func existing(ctx context.Context, addr string) (view.Database, error) {
-	db, err := database(addr)
-	if err == nil {
-		err = db.Exists(ctx)
-	}
-	return db, err
 }
 
 // reader opens a view for questions, whether or not its applier runs.

@@ -13,7 +13,7 @@ import (
 
 // outputs adds the flag that says how the result is printed; the first is the default.
 func outputs(c *cobra.Command, formats ...string) {
-	c.Flags().String("output", formats[0], "how the result is printed: "+strings.Join(formats, ", "))
+	c.Flags().StringP("output", "o", formats[0], "how the result is printed: "+strings.Join(formats, ", "))
 	// The error says that the flag is not there, which a test would show.
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	c.PreRunE = func(c *cobra.Command, _ []string) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +22,7 @@ type serveFlags struct {
 	requestMax      time.Duration
 	drain           time.Duration
 	inFlight        int
+	onPoison        string
 }
 
 func newServe() *cobra.Command {
@@ -37,8 +37,11 @@ Any number of instances may serve one log and one database, each on its own
 address: they share the load, and any may be killed. One line on stdout tells that
 it is ready, and where.
 
-SIGTERM and SIGINT drain it: what was taken is answered, then it ends with exit
-code 0.`,
+SIGTERM and SIGINT drain it: /readyz says so, answers close their connections, what
+was taken is answered, then it ends with exit code 0.
+
+While the log can't be reached, a write is refused with 503 at once, but for one that
+waits for it; while it is only slow, after --request-max.`,
 		Example: `  ledger serve --log waltz://127.0.0.1:7171 --db sqlite:///tmp/bank/view.db --listen 127.0.0.1:8080
   curl -X PUT -H 'Content-Type: application/json' -d '{"deposit_minor":10000}' http://127.0.0.1:8080/v1/accounts/1
   curl -H 'Content-Type: application/json' -H 'Idempotency-Key: rent-2026-01' \
@@ -58,7 +61,8 @@ code 0.`,
 	c.Flags().DurationVar(&f.requestMax, "request-max", 5*time.Second, "how long a request may take, waits included")
 	c.Flags().DurationVar(&f.drain, "drain", 10*time.Second, "how long to wait at the end for requests that are under way")
 	c.Flags().IntVar(&f.inFlight, "in-flight", 1024, "how many requests may be under way; more are refused")
-	outputs(c, "text", "json")
+	poisonFlag(c, &f.onPoison)
+	outputs(c, "table", "json")
 	return c
 }
 
@@ -69,9 +73,10 @@ func (f *serveFlags) check(c *cobra.Command) error {
 	if _, _, err := net.SplitHostPort(f.listen); err != nil {
 		return usagef("--listen %q: want host:port", f.listen)
 	}
+	if err := checkPartitions(c, f.partitions); err != nil {
+		return err
+	}
 	switch {
-	case f.partitions < 0 || c.Flags().Changed("partitions") && f.partitions == 0:
-		return usagef("--partitions %d: want at least 1", f.partitions)
 	case f.requestMax < 10*time.Millisecond || f.requestMax > time.Hour:
 		return usagef("--request-max %s: want 10ms to 1h", f.requestMax)
 	case f.drain <= 0:
@@ -93,14 +98,19 @@ func serve(c *cobra.Command, f serveFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	policy, err := policyOf(f.onPoison)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
 	registry, counts := newServeMetrics()
+	circuit := &circuit{}
 	h, err := openHouse(c.Context(), houseOptions{
-		log: f.log, db: f.db, partitions: f.partitions, logger: logger, clientHooks: counts.client(),
+		log: f.log, db: f.db, partitions: f.partitions, policy: policy, logger: logger, clientHooks: circuit.watch(counts.client()),
 		runner: txcontext.Options{InFlightMax: f.inFlight, AttemptsMax: -1, Hooks: counts.runner()},
 	})
 	if err != nil {
@@ -108,7 +118,7 @@ func serve(c *cobra.Command, f serveFlags) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
 	registry.MustRegister(metrics.New(h.view))
-	d := newDesk(h)
+	d := newDesk(h, circuit)
 	defer d.close()
 	a, err := api.New(api.Options{
 		Ledger: d, RequestMax: f.requestMax, InFlightMax: f.inFlight, Metrics: registry, Logger: logger,
@@ -122,50 +132,23 @@ func serve(c *cobra.Command, f serveFlags) (err error) {
 		if err := printServed(c, served{"http://" + listener.Addr().String(), h.client.Partitions()}); err != nil {
 			return err
 		}
-		return serveUntil(c.Context(), ctx, f, newServer(f, a.Handler()), listener)
+		return newServer(f, a.Handler(), &d.draining).serve(c.Context(), ctx, listener)
 	})
-}
-
-// Bounds of one connection, beside those of a request.
-const (
-	headerMax      = 5 * time.Second
-	headerBytesMax = 16 << 10
-	idleMax        = 2 * time.Minute
-)
-
-func newServer(f serveFlags, h http.Handler) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerMax, ReadTimeout: headerMax + f.requestMax, WriteTimeout: headerMax + 2*f.requestMax,
-		IdleTimeout: idleMax, MaxHeaderBytes: headerBytesMax,
-	}
-}
-
-// serveUntil serves until asked ends, and then answers what it has taken. The end of
-// running is that of the ledger itself.
-func serveUntil(asked, running context.Context, f serveFlags, s *http.Server, l net.Listener) error {
-	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve HTTP: %w", err)
-	case <-running.Done():
-		return errors.Join(context.Cause(running), s.Close())
-	case <-asked.Done():
-	}
-	ctx, cancel := context.WithTimeout(running, f.drain)
-	defer cancel()
-	if err := s.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("drain: requests were still under way after %s: %w", f.drain, err), s.Close())
-	}
-	return nil
 }
 
 func printServed(c *cobra.Command, s served) error {
 	if output(c) == "json" {
 		return printJSON(c.OutOrStdout(), s)
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "serving %s: %d partitions, described at %[1]s/openapi.yaml\n", s.Address, s.Partitions)
+	_, err := fmt.Fprintf(c.OutOrStdout(), "serving %s: %s, described at %[1]s/openapi.yaml\n", s.Address, partitionsText(s.Partitions))
 	return err
+}
+
+func partitionsText(n int) string {
+	if n == 1 {
+		return "1 partition"
+	}
+	return count(n) + " partitions"
 }
 
 func newServeMetrics() (*prometheus.Registry, *counts) {

@@ -17,8 +17,8 @@ var tables = []struct{ name, query string }{
 	{"crossing", `SELECT origin_partition, origin_id, from_account, to_account, amount_minor, booked_on, type, sent, credited, refused, returned, reason
 		FROM crossing ORDER BY origin_partition, origin_id`},
 	{"waltz_keys", `SELECT m.partition, k.business_key, k.transaction_id
-		FROM waltz_keys k JOIN waltz_high_water_marks m ON m.number = k.number
-		ORDER BY m.name, m.version, m.partition, k.transaction_id, k.business_key`},
+		FROM waltz_keys k JOIN waltz_high_water_marks m ON m.number = k.number AND m.name = '` + Name + `' AND m.version = 1
+		ORDER BY m.partition, k.transaction_id, k.business_key`},
 }
 
 // Compare reports the first difference between the tables of two views in each

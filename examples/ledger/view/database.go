@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 
 	"github.com/pressly/goose/v3"
 
@@ -21,10 +22,14 @@ type kind struct {
 	isURL     func(address string) bool
 	check     func(address string) error // whether the address is well-formed
 	prepare   func(address string) error // before a view is made
-	exists    func(address string) error // nil: the tables are asked for
+	exists    func(address string) error // nil: the database tells
+	missing   func(err error) bool       // whether an error says that a table is not there, or that it is no database
 	openDB    func(address string) (*sql.DB, error)
+	isolation sql.IsolationLevel // in which an SQL transaction sees one state
 	open      func(ctx context.Context, k *kind, log applier.Log, address string, db *sql.DB, o applier.Options) (View, error)
-	asks      func(db *sql.DB) Querier
+	asks      func(db asker) Querier
+
+	openReader func(address string) (*sql.DB, error) // which makes nothing
 }
 
 // kinds are the databases that the ledger's view can be in.
@@ -55,7 +60,11 @@ func ParseDatabase(address string) (Database, error) {
 		}
 		return Database{k, address}, nil
 	}
-	return Database{}, fmt.Errorf("%q: unknown scheme: want %s", address, or(Forms()))
+	shown := address
+	if u, err := url.Parse(address); err == nil {
+		shown = u.Redacted()
+	}
+	return Database{}, fmt.Errorf("%q has an unknown scheme: want %s", shown, or(Forms()))
 }
 
 // or joins words as people do.
@@ -98,7 +107,7 @@ func (d Database) Open(ctx context.Context, log applier.Log, o applier.Options) 
 	return v, nil
 }
 
-// ErrNoView says that there is no view in a database.
+// ErrNoView says that there is no view in a database, or not all of it.
 var ErrNoView = errors.New("there is no view")
 
 // Exists returns an error if there is no view.
@@ -110,25 +119,52 @@ func (d Database) Exists(ctx context.Context) error {
 	return err
 }
 
-// Reader opens a view that exists for questions, whether or not its applier runs.
+// Reader opens a view that exists for questions, whether or not its applier runs. It
+// makes and changes nothing.
 func (d Database) Reader(ctx context.Context) (ask Querier, closeDB func() error, err error) {
-	if d.kind.exists != nil {
-		if err := d.kind.exists(d.address); err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", ErrNoView, err)
-		}
-	}
-	db, err := d.kind.openDB(d.address)
+	db, err := d.reader()
 	if err != nil {
 		return nil, nil, err
 	}
-	if d.kind.exists == nil {
-		pending, err := d.kind.hasPending(ctx, db)
-		if err == nil && pending {
-			err = fmt.Errorf("%w: the ledger's tables are not there, or older", ErrNoView)
-		}
-		if err != nil {
-			return nil, nil, errors.Join(err, db.Close())
+	ask = d.kind.asks(db)
+	if _, _, err := FindAccount(ctx, ask, 0); err != nil { // there is none, but there has to be its table
+		return nil, nil, errors.Join(d.missing(err), db.Close())
+	}
+	return ask, db.Close, nil
+}
+
+// Look calls read with one state of a view that exists, whether or not its applier
+// runs. It makes and changes nothing. An error that says that tables are not there, or
+// that it is no database, is an ErrNoView.
+func (d Database) Look(ctx context.Context, read func(ctx context.Context, ask Querier) error) error {
+	db, err := d.reader()
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.missing(d.look(ctx, db, read)), db.Close())
+}
+
+func (d Database) look(ctx context.Context, db *sql.DB, read func(ctx context.Context, ask Querier) error) error {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: d.kind.isolation})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // it was only read
+	return read(ctx, d.kind.asks(tx))
+}
+
+func (d Database) reader() (*sql.DB, error) {
+	if d.kind.exists != nil {
+		if err := d.kind.exists(d.address); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNoView, err)
 		}
 	}
-	return d.kind.asks(db), db.Close, nil
+	return d.kind.openReader(d.address)
+}
+
+func (d Database) missing(err error) error {
+	if err != nil && d.kind.missing(err) {
+		return fmt.Errorf("%w: %w", ErrNoView, err)
+	}
+	return err
 }

@@ -3,9 +3,11 @@ package view
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
 	"strings"
 
+	driver "github.com/go-sql-driver/mysql"
 	"github.com/pressly/goose/v3"
 
 	"github.com/waltz-log/waltz/applier"
@@ -21,8 +23,15 @@ func mysqlKind() *kind {
 		form: "mysql://user:password@host:port/database", isURL: mysql.IsURL,
 		check:   func(address string) error { return openable(mysql.OpenDB(address)) },
 		prepare: func(string) error { return nil },
-		openDB:  mysql.OpenDB, open: openMySQL, asks: plain,
+		openDB:  mysql.OpenDB, openReader: mysql.OpenDB, open: openMySQL, asks: plain,
+		isolation: sql.LevelRepeatableRead, missing: missingMySQL,
 	}
+}
+
+// missingMySQL knows ER_NO_SUCH_TABLE and ER_BAD_FIELD_ERROR.
+func missingMySQL(err error) bool {
+	e, is := errors.AsType[*driver.MySQLError](err)
+	return is && (e.Number == 1146 || e.Number == 1054)
 }
 
 func openMySQL(ctx context.Context, k *kind, log applier.Log, address string, db *sql.DB, o applier.Options) (View, error) {

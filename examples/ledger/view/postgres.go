@@ -3,10 +3,13 @@ package view
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 
 	"github.com/waltz-log/waltz/applier"
@@ -22,8 +25,15 @@ func postgresKind() *kind {
 		form: "postgres://user:password@host:port/database", isURL: postgres.IsURL,
 		check:   func(address string) error { return openable(postgres.OpenDB(address)) },
 		prepare: func(string) error { return nil },
-		openDB:  postgres.OpenDB, open: openPostgres, asks: func(db *sql.DB) Querier { return numbered(plain(db)) },
+		openDB:  postgres.OpenDB, openReader: postgres.OpenDB, open: openPostgres, asks: func(db asker) Querier { return numbered(plain(db)) },
+		isolation: sql.LevelRepeatableRead, missing: missingPostgres,
 	}
+}
+
+// missingPostgres knows undefined_table, undefined_column and invalid_schema_name.
+func missingPostgres(err error) bool {
+	e, is := errors.AsType[*pgconn.PgError](err)
+	return is && slices.Contains([]string{"42P01", "42703", "3F000"}, e.Code)
 }
 
 // openable is whether a pool could be opened, which does not connect yet.

@@ -20,8 +20,13 @@ type Rows interface {
 	Close() error
 }
 
-// plain asks a database, each time as it is then.
-func plain(db *sql.DB) Querier {
+// asker is a *sql.DB, or a *sql.Tx.
+type asker interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// plain asks a database, each time as it is then, or an SQL transaction.
+func plain(db asker) Querier {
 	return func(ctx context.Context, query string, args ...any) (Rows, error) {
 		rows, err := db.QueryContext(ctx, query, args...) //nolint:rowserrcheck // the caller's
 		if err != nil {

@@ -3,10 +3,14 @@ package view
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/pressly/goose/v3"
+	sqlite3 "modernc.org/sqlite"
 
 	"github.com/waltz-log/waltz/applier"
 	"github.com/waltz-log/waltz/applier/sqlite"
@@ -21,7 +25,7 @@ func sqliteKind() *kind {
 		form: "sqlite:///abs/file", isURL: sqlite.IsURL,
 		check:   func(address string) error { _, err := sqlite.Path(address); return err },
 		prepare: makeFolder, exists: fileExists,
-		openDB: sqlite.OpenDB, open: openSQLite, asks: plain,
+		openDB: sqlite.OpenDB, openReader: openFile, open: openSQLite, asks: plain, missing: missingSQLite,
 	}
 }
 
@@ -39,6 +43,23 @@ func fileExists(address string) error {
 		_, err = os.Stat(file)
 	}
 	return err
+}
+
+// openFile opens a file that is there to be read only.
+func openFile(address string) (*sql.DB, error) {
+	file, err := sqlite.Path(address)
+	if err != nil {
+		return nil, err
+	}
+	u := url.URL{Scheme: "file", Path: file, RawQuery: "mode=ro&_pragma=busy_timeout(5000)"}
+	return sql.Open("sqlite", u.String())
+}
+
+// missingSQLite knows SQLITE_ERROR, which a table gives that is not there, CORRUPT and
+// NOTADB.
+func missingSQLite(err error) bool {
+	e, is := errors.AsType[*sqlite3.Error](err)
+	return is && slices.Contains([]int{1, 11, 26}, e.Code()&0xff)
 }
 
 func openSQLite(ctx context.Context, k *kind, log applier.Log, address string, db *sql.DB, o applier.Options) (View, error) {

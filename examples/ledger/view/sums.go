@@ -11,19 +11,42 @@ type Sums struct {
 	AllMinor     int64 // of all accounts' balances: 0 in good books
 	PostedMinor  int64 // of all postings: 0 in good books
 	TransitMinor int64 // of the transit accounts' balances
-	PendingMinor int64 // of the pending transfers: the same
+	PendingMinor int64 // of what has been sent, less what has arrived or come back: the same
 }
 
-// ReadSums adds up the tables.
+// ReadSums adds up the tables. It does so here, account by account: in between, the sum of
+// all can be more than a database's whole number holds.
 func ReadSums(ctx context.Context, q Querier) (s Sums, err error) {
 	err = each(ctx, q, func(rows Rows) error {
-		return rows.Scan(&s.AllMinor, &s.PostedMinor, &s.TransitMinor, &s.PendingMinor)
-	}, `SELECT
-    (SELECT coalesce(sum(balance_minor), 0) FROM account),
-    (SELECT coalesce(sum(amount_minor), 0) FROM posting),
-    (SELECT coalesce(sum(balance_minor), 0) FROM account WHERE account_id < 0 AND account_id % 2 = 0),
-    (SELECT coalesce(sum(amount_minor), 0) FROM crossing WHERE `+isPending+`)`)
+		var a ledger.Account
+		var balance int64
+		if err := rows.Scan(&a, &balance); err != nil {
+			return err
+		}
+		s.AllMinor += balance
+		if a.IsTransit() {
+			s.TransitMinor += balance
+		}
+		return nil
+	}, `SELECT account_id, balance_minor FROM account`)
+	if err == nil {
+		err = addUp(ctx, q, &s.PostedMinor, `SELECT sum(amount_minor) FROM posting GROUP BY account_id`)
+	}
+	if err == nil {
+		// Partitions are applied on their own: one may show an arrival before the other
+		// shows what was sent.
+		err = addUp(ctx, q, &s.PendingMinor, `SELECT amount_minor * (sent - credited - returned) FROM crossing WHERE sent <> credited + returned`)
+	}
 	return s, wrap(err, "add up the books")
+}
+
+func addUp(ctx context.Context, q Querier, to *int64, query string) error {
+	return each(ctx, q, func(rows Rows) error {
+		var n int64
+		err := rows.Scan(&n)
+		*to += n
+		return err
+	}, query)
 }
 
 // HighestAccount returns the highest number of a customer's account, or 0.

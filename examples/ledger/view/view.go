@@ -97,9 +97,21 @@ func (v native[Tx, S]) Close() error { return errors.Join(v.Applier.Close(), v.d
 // kinds take turns, so each is called once for a batch.
 func handlers[Tx any](write func(ctx context.Context, tx Tx, records []waltz.Record[ledger.Entry], b *batch) error) (all []applier.Handler[Tx]) {
 	for _, k := range ledger.Kinds() {
-		all = append(all, applier.Unordered(applier.OnBatch(k, func(ctx context.Context, tx Tx, records []waltz.Record[ledger.Entry]) error {
+		all = append(all, applier.Keyed(applier.Unordered(applier.OnBatch(k, func(ctx context.Context, tx Tx, records []waltz.Record[ledger.Entry]) error {
 			return wrap(write(ctx, tx, records, fold(records)), "apply %d entries", len(records))
-		})))
+		})), keys))
+	}
+	return all
+}
+
+// keys are the accounts that an entry changes. The house's own are not among them: all
+// would wait behind one letter, and what is written of them is a sum, which no order
+// changes.
+func keys(r waltz.Record[ledger.Entry]) (all []string) {
+	for _, a := range []ledger.Account{r.Value.From, r.Value.To, r.Value.Account} {
+		if a.IsCustomer() {
+			all = append(all, a.String())
+		}
 	}
 	return all
 }

@@ -348,7 +348,7 @@ func (l *Leader) record() {
 			have++
 		}
 	}
-	if !quorum.Reached(have, len(l.targets())) {
+	if l.phase != installing || l.changing || !quorum.Reached(have, len(l.targets())) {
 		return
 	}
 	next := l.m.Clone()
@@ -406,8 +406,7 @@ func (l *Leader) opened() {
 		}
 	}
 	l.count()
-	l.recordReturned()
-	l.followTarget()
+	l.settled()
 }
 
 // count lets those count that the M just written records. A replica that failed

@@ -134,9 +134,15 @@ func (l *Leader) loaded(m PartitionState) {
 		l.end(fmt.Errorf("%w: generation %d, ours is %d", ErrReassigned, m.Generation, l.generation))
 	case l.phase == loading:
 		l.claim(m)
-	case l.phase == open && m.Session != l.session:
+	case !l.reading:
+	case m.Session != l.session:
 		l.end(fmt.Errorf("%w: session %d was claimed", ErrFenced, m.Session))
-	case l.phase == open:
+	case l.phase < open && !m.same(l.m):
+		l.end(ErrChanged) // the compare-and-set of step 5 would fail, if it ever came to that
+	case l.phase < open:
+		l.settled()
+		l.record()
+	default:
 		l.m, l.offered = m, false // the operator's change, of the target say
 		for _, r := range l.replicas {
 			r.inNext = false
@@ -169,6 +175,7 @@ func (l *Leader) changed() {
 	switch l.phase {
 	case claiming:
 		l.openReplicas()
+		l.settled()
 	case recording:
 		l.opened()
 	case open:
@@ -190,10 +197,12 @@ func (l *Leader) settled() {
 }
 
 // lookAgain reads M, which somebody else may have changed. While the session is
-// being opened the next compare-and-set finds that out (rule 1).
+// being opened, the next compare-and-set would find that out too (rule 1), but it
+// may never come: an attempt that waits for members which an operator has given up
+// must hear of that.
 func (l *Leader) lookAgain() {
 	switch {
-	case l.phase != open:
+	case l.phase == loading: // about to be read
 	case l.changing:
 		l.touched = true
 	default:

@@ -84,6 +84,12 @@ func (s PartitionState) Replicas() []string {
 	return all
 }
 
+// same reports whether M is what it was, but for what is remembered of recoveries.
+func (s PartitionState) same(as PartitionState) bool {
+	return s.Generation == as.Generation && s.Session == as.Session && s.Opened == as.Opened &&
+		slices.Equal(s.Members, as.Members) && slices.Equal(s.Target, as.Target)
+}
+
 // Clone returns a copy that shares nothing with s.
 func (s PartitionState) Clone() PartitionState {
 	s.Members, s.Target, s.Recoveries = slices.Clone(s.Members), slices.Clone(s.Target), slices.Clone(s.Recoveries)

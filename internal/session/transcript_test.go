@@ -58,7 +58,7 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 	w.out.Reset()
 	commands := map[string]func(*datadriven.TestData){
 		"state": w.state, "open": w.open, "deliver": w.deliver, "show": w.show,
-		"restart": w.restart, "wipe": w.wipe, "append": w.append, "retry": w.retry, "target": w.target, "touch": w.touch,
+		"restart": w.restart, "wipe": w.wipe, "append": w.append, "retry": w.retry, "target": w.target, "touch": w.touch, "recover": w.recover,
 	}
 	command, ok := commands[d.Cmd]
 	if !ok {
@@ -195,6 +195,15 @@ func (w *world) target(d *datadriven.TestData) {
 		w.m.Target = append(w.m.Target, a.Key)
 	}
 	w.version++
+}
+
+// recover has the operator give up all members but one.
+func (w *world) recover(d *datadriven.TestData) {
+	r := w.replicas[d.CmdArgs[0].Key]
+	w.m = w.m.Recover(session.Member{Storage: d.CmdArgs[0].Key, Incarnation: r.Self.Incarnation, Installed: r.Installed},
+		session.Recovery{At: 1, Last: r.Last, LastStamp: r.LastStamp})
+	w.version++
+	w.say("M := %s, given up %v", describe(w.m), w.m.Recoveries[0].Gone)
 }
 
 // touch tells a server that M may have been changed.

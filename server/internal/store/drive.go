@@ -77,7 +77,6 @@ func (s *Session) openedLocked(o session.Opened) {
 	s.mu.queue.begin(o.High, o.HighStamp)
 	s.told.committed = o.High // nobody tells before isOpen is seen under mu
 	close(s.opened)
-	s.goDo(s.watchM)
 	s.goDo(s.beat)
 	s.c.Logger.Info("store session opened", "session", int64(s.mu.leader.Session()), "high_water_mark", int64(o.High))
 }

@@ -130,6 +130,7 @@ func (s *Session) open(ctx context.Context) error {
 	leader, first := session.NewLeader(s.c.Partition, s.c.Generation)
 	leader.Keep(s.c.Prepared)
 	s.mu.leader = leader
+	s.goDo(s.watchM)
 	s.performLocked(first)
 	s.mu.Unlock()
 	select {

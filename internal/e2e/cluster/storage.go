@@ -223,3 +223,22 @@ func (s *Storage) Last(p txn.Partition) (txn.ID, error) {
 
 // Host returns the process; nil while it does not run.
 func (s *Storage) Host() *storage.Host { return s.host }
+
+// Join makes a storage with an empty disk one of the cluster, as the first call of
+// a server would.
+func (s *Storage) Join() {
+	s.t.Helper()
+	if s.host.Storage() != nil {
+		return
+	}
+	s.Stop()
+	change := s.o.Storage
+	defer func() { s.o.Storage = change }()
+	s.o.Storage = func(o *storage.Options) {
+		if change != nil {
+			change(o)
+		}
+		o.ClusterKey = s.o.key()
+	}
+	s.Start()
+}

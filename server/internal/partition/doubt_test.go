@@ -37,11 +37,11 @@ func TestDoubtKeepsNobodyWaiting(t *testing.T) {
 	b := start(t, func(o *Options) { o.SearchAttemptsMax = 3 }).ready()
 	defer b.done()
 	stop := b.log.Doubt(nil)
-	for n := range uint64(6) {
+	for n := range uint64(12) {
 		b.send(b.attempt(n, 7))
 	}
-	b.eventually(func() bool { return b.waiting() <= 4 }, "what is too much is refused")
-	require.True(t, b.append(b.attempt(6, txn.None)).given)
+	b.eventually(func() bool { return b.waiting() <= 6 }, "what is too much is refused")
+	require.True(t, b.append(b.attempt(12, txn.None)).given)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	_, err := b.HighWaterMark(ctx)
@@ -51,7 +51,7 @@ func TestDoubtKeepsNobodyWaiting(t *testing.T) {
 	stop()
 	b.await()
 	final := 0
-	for n := range 6 {
+	for n := range 12 {
 		if b.answer(n).no.Reason == wire.Invalid {
 			final++
 		}

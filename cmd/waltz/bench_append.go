@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waltz-log/waltz/cmd/waltz/internal/measure"
+	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -45,7 +46,7 @@ process alone, those that --cpu-of names by their addresses included.`,
 	f := cmd.Flags()
 	f.IntVar(&l.size, "size", 512, "bytes of data in each transaction")
 	f.IntVar(&l.inflight, "inflight", 1, "appends in flight")
-	f.IntVar(&l.partitions, "partitions", 0, "partitions to spread them over, from 0 (default: all)")
+	f.IntVar(&l.partitions, "partitions", 0, "partitions to spread them over, from 0 on; 0 is all")
 	f.IntVar(&l.locks, "locks", 0, "write locks of each transaction")
 	f.Uint64Var(&l.lockSpace, "lock-space", 1_000_000, "lock IDs of a partition to draw from")
 	f.DurationVar(&l.duration, "duration", 10*time.Second, "how long to measure")
@@ -89,6 +90,9 @@ func runBenchAppend(cmd *cobra.Command, l appendLoad) error {
 		if l.partitions, err = benchPartitions(c, l.partitions); err != nil {
 			return err
 		}
+		if err := l.fits(c.Limits()); err != nil {
+			return err
+		}
 		figures, err := benchAppend(cmd, c, l)
 		if err != nil {
 			return err
@@ -100,6 +104,20 @@ func runBenchAppend(cmd *cobra.Command, l appendLoad) error {
 func (l *appendLoad) check() error {
 	if l.size < 0 || l.inflight < 1 || l.partitions < 0 || l.locks < 0 || l.lockSpace < 1 || l.duration <= 0 || l.warmup < 0 {
 		return usagef("want --size, --partitions, --locks and --warmup from 0, --inflight and --lock-space from 1, --duration above 0")
+	}
+	if l.size > record.DataMax || l.locks > record.LocksMax-1 {
+		return usagef("--size %d --locks %d: no log takes more than %d bytes and %d locks", l.size, l.locks, record.DataMax, record.LocksMax-1)
+	}
+	return checkPartitions(l.partitions, 0)
+}
+
+// fits checks the load against what the log takes.
+func (l *appendLoad) fits(limits waltz.Limits) error {
+	switch {
+	case limits.DataBytesMax > 0 && int64(l.size) > limits.DataBytesMax:
+		return fmt.Errorf("--size %d: the log takes at most %d bytes", l.size, limits.DataBytesMax)
+	case limits.LocksMax > 0 && l.locks > limits.LocksMax:
+		return fmt.Errorf("--locks %d: the log takes at most %d in one transaction", l.locks, limits.LocksMax)
 	}
 	return nil
 }

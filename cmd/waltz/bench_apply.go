@@ -35,10 +35,11 @@ SQLite       prepared statements                  rows of one statement
 
 Of each the best of --rounds counts; the work takes turns. Single records are a
 fifth of --transactions. cpu_us_per_tx is the CPU of this process, which reads the
-log, decodes and talks to the database: with SQLite, that is everything. Afterwards, on the idle log, transactions are appended one
-by one: idle_applied is the time from the appender's answer until the view shows the
-transaction, idle_commit that of an SQL transaction of one statement, and idle_beyond
-the difference.
+log, decodes and talks to the database: with SQLite, that is everything. Afterwards,
+on the idle log, transactions are appended one by one: idle_applied is the time from
+the appender's answer until the view shows the transaction, idle_commit that of an SQL
+transaction of one statement, committed right after it. idle_beyond is by how much the
+one took longer than the other, of each pair.
 
 Nothing that is in the database is touched. What is made there is in a schema of its
 own (PostgreSQL), a database of its own (MySQL, MariaDB: the user must be allowed to make
@@ -66,8 +67,8 @@ in the end. The log keeps what is appended: without --log it is a temporary one.
 
 func runBenchApply(cmd *cobra.Command, o applybench.Options) (err error) {
 	o.Database = cmd.Flag("db").Value.String()
-	if _, err := applybench.KindOf(o.Database); err != nil {
-		return usagef("--db %q: %w", redact(o.Database), err)
+	if err := checkDB(o.Database); err != nil {
+		return err
 	}
 	if err := o.Check(); err != nil {
 		return usagef("%w", err)
@@ -77,8 +78,9 @@ func runBenchApply(cmd *cobra.Command, o applybench.Options) (err error) {
 	}
 	o.Progress = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
 	return onBenchLog(cmd, o.Partitions, func(c *waltz.Client) error {
-		if o.Client = c; o.Partitions > c.Partitions() {
-			return fmt.Errorf("--partitions %d: the log has %d", o.Partitions, c.Partitions())
+		o.Client = c
+		if _, err := benchPartitions(c, o.Partitions); err != nil {
+			return err
 		}
 		stop, err := profile(cmd.Flag("profile").Value.String())
 		if err != nil {
@@ -179,7 +181,7 @@ func idleFigures(i *applybench.Idle) figures {
 		{"idle_applied_p99_ms", millis(i.AppliedP99)},
 		{"idle_commit_p50_ms", millis(i.CommitP50)},
 		{"idle_commit_p99_ms", millis(i.CommitP99)},
-		{"idle_beyond_p50_ms", millis(i.BeyondP50())},
-		{"idle_beyond_p99_ms", millis(i.BeyondP99())},
+		{"idle_beyond_p50_ms", millis(i.BeyondP50)},
+		{"idle_beyond_p99_ms", millis(i.BeyondP99)},
 	}
 }

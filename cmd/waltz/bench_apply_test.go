@@ -33,7 +33,7 @@ func TestApplyFiguresAreOneFlatObject(t *testing.T) {
 	data, err := json.Marshal(applyFigures(applybench.Figures{
 		Database: "sqlite",
 		Cases:    []applybench.Case{{Way: applybench.PerBatch, Partitions: 4, Transactions: 100, View: applybench.Speed{PerSec: 90, CPU: 12}, Hand: applybench.Speed{PerSec: 120, CPU: 8}}},
-		Idle:     &applybench.Idle{AppliedP50: 3 * time.Millisecond, CommitP50: time.Millisecond},
+		Idle:     &applybench.Idle{AppliedP50: 3 * time.Millisecond, CommitP50: time.Millisecond, BeyondP50: 2 * time.Millisecond},
 	}))
 	require.NoError(t, err)
 	require.Equal(t, `{"database":"sqlite","per_batch_partitions_4_transactions":100,"per_batch_partitions_4_tx_per_sec":90,`+

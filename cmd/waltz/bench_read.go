@@ -28,7 +28,7 @@ are what one call of Next brought; p50_ms and p99_ms are how long it took.`,
 	}
 	logFlags(cmd)
 	f := cmd.Flags()
-	f.Int("partitions", 0, "partitions to read at once, from 0 (default: all)")
+	f.Int("partitions", 0, "partitions to read at once, from 0 on; 0 is all")
 	f.Bool("headers-only", false, "leave the data out")
 	f.String("profile", "", "write a CPU profile of this process to the file")
 	return cmd
@@ -51,8 +51,8 @@ func runBenchRead(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if n < 0 {
-		return usagef("--partitions %d: want a count, or 0 for all", n)
+	if err := checkPartitions(n, 0); err != nil {
+		return err
 	}
 	headersOnly, err := cmd.Flags().GetBool("headers-only")
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,27 +29,9 @@ func schemes(o embedded.Options) []waltz.Scheme {
 	return []waltz.Scheme{embedded.NewScheme(o)}
 }
 
-// checkAddress finds a mistyped scheme before anything is opened.
-func checkAddress(addr string) error {
-	known := []string{"waltz"}
-	for _, s := range schemes(embedded.Options{}) {
-		known = append(known, s.Name)
-	}
-	name, _, found := strings.Cut(addr, ":")
-	for _, k := range known {
-		if found && strings.EqualFold(name, k) {
-			return nil
-		}
-	}
-	return usagef("--log %q has an unknown scheme: want %s://", addr, strings.Join(known, ":// or "))
-}
-
 // dial connects to the log that the flags name.
 func dial(cmd *cobra.Command) (*waltz.Client, error) {
 	addr := cmd.Flag("log").Value.String()
-	if err := checkAddress(addr); err != nil {
-		return nil, err
-	}
 	log, err := logger(cmd)
 	if err != nil {
 		return nil, err
@@ -61,7 +42,11 @@ func dial(cmd *cobra.Command) (*waltz.Client, error) {
 	}
 	ctx, cancel := withTimeout(cmd)
 	defer cancel()
-	return waltz.Dial(ctx, sized(cmd, addr), waltz.WithSchemes(schemes(o)...), waltz.WithClusterKey(cmd.Flag("cluster").Value.String()), waltz.WithLogger(log))
+	c, err := waltz.Dial(ctx, sized(cmd, addr), waltz.WithSchemes(schemes(o)...), waltz.WithClusterKey(cmd.Flag("cluster").Value.String()), waltz.WithLogger(log))
+	if errors.Is(err, waltz.ErrAddress) {
+		return nil, usagef("--log: %w", err)
+	}
+	return c, err
 }
 
 const creates = "waltz_creates"
@@ -110,8 +95,16 @@ func partition(cmd *cobra.Command) (waltz.Partition, error) {
 	if err != nil {
 		return 0, err
 	}
-	if p < 0 {
-		return 0, usagef("--partition %d: partitions are numbered from 0", p)
+	if p < 0 || p >= embedded.PartitionsMax {
+		return 0, usagef("--partition %d: partitions are numbered from 0, up to %d", p, embedded.PartitionsMax-1)
 	}
 	return waltz.Partition(p), nil
+}
+
+// checkPartitions finds a number of partitions that no log can have.
+func checkPartitions(n, least int) error {
+	if n < least || n > embedded.PartitionsMax {
+		return usagef("--partitions %d: want %d to %d", n, least, embedded.PartitionsMax)
+	}
+	return nil
 }

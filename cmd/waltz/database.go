@@ -2,6 +2,10 @@ package main
 
 import (
 	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -9,6 +13,7 @@ import (
 	"github.com/waltz-log/waltz/applier/mysql"
 	"github.com/waltz-log/waltz/applier/postgres"
 	"github.com/waltz-log/waltz/applier/sqlite"
+	"github.com/waltz-log/waltz/cmd/waltz/internal/applybench"
 	"github.com/waltz-log/waltz/migrations"
 )
 
@@ -33,7 +38,33 @@ func openDB(addr string) (*sql.DB, migrations.Dialect, error) {
 		db, err := mysql.OpenDB(addr)
 		return db, migrations.MySQL, asUsage(err)
 	}
-	return nil, "", usagef("--db %q has an unknown scheme: want sqlite://, postgres:// or mysql://", redact(addr))
+	return nil, "", usagef("--db: %w", applybench.SchemeError(redact(addr)))
+}
+
+// checkDB finds mistakes in the address of a database, without connecting.
+func checkDB(addr string) error {
+	db, _, err := openDB(addr)
+	if err != nil {
+		return err
+	}
+	return db.Close()
+}
+
+// mustExist refuses a file that is not there, which SQLite would make.
+func mustExist(addr string) error {
+	if !sqlite.IsURL(addr) {
+		return nil // a server tells
+	}
+	file, err := sqlite.Path(addr)
+	if err != nil {
+		return asUsage(err)
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no such database: %s; waltz migrate up makes it", file)
+	} else if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return nil
 }
 
 func asUsage(err error) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,11 +32,7 @@ Until it is retried or discarded the view is incomplete.`,
 // openLetters opens the dead letters of the database that an address names: a line
 // for each kind.
 func openLetters(ctx context.Context, addr string) (applier.Letters, error) {
-	pool, _, err := openDB(addr) // tells of mistakes in the address
-	if err != nil {
-		return nil, err
-	}
-	if err := pool.Close(); err != nil {
+	if err := errors.Join(checkDB(addr), mustExist(addr)); err != nil {
 		return nil, err
 	}
 	switch {
@@ -99,7 +96,7 @@ func selected(cmd *cobra.Command, db applier.Letters) ([]applier.Row, error) {
 
 // onLetter does something with the one letter that --id names.
 func onLetter(cmd *cobra.Command, do func(db applier.Letters, r applier.Row, id waltz.ID) error) error {
-	id, err := cmd.Flags().GetInt64("id")
+	id, err := letterID(cmd)
 	if err != nil {
 		return err
 	}
@@ -115,14 +112,73 @@ func onLetter(cmd *cobra.Command, do func(db applier.Letters, r applier.Row, id 
 // theOne is the row that a transaction ID belongs to, which means something in one
 // partition only.
 func theOne(rows []applier.Row) (applier.Row, error) {
-	if len(rows) != 1 {
-		return applier.Row{}, usagef("--id means one transaction, there are %d partitions of views: say which with --view, --version and --partition", len(rows))
+	switch len(rows) {
+	case 0:
+		return applier.Row{}, errors.New("the database has no view; waltz dead list shows what there is")
+	case 1:
+		return rows[0], nil
 	}
-	return rows[0], nil
+	return applier.Row{}, usagef("--id means one transaction, there are %d partitions of views: say which with %s", len(rows), telling(rows))
+}
+
+// telling are the flags that tell rows apart.
+func telling(rows []applier.Row) string {
+	names, versions, partitions := map[string]bool{}, map[int]bool{}, map[waltz.Partition]bool{}
+	for i := range rows {
+		names[rows[i].Name], versions[rows[i].Version], partitions[rows[i].Partition] = true, true, true
+	}
+	var flags []string
+	for _, f := range []struct {
+		name    string
+		choices int
+	}{{"--view", len(names)}, {"--version", len(versions)}, {"--partition", len(partitions)}} {
+		if f.choices > 1 {
+			flags = append(flags, f.name)
+		}
+	}
+	return strings.Join(flags, " and ")
 }
 
 func idFlag(cmd *cobra.Command) {
 	cmd.Flags().Int64("id", -1, "ID of the transaction")
+}
+
+// letterID reads --id; -1 if it was not given.
+func letterID(cmd *cobra.Command) (int64, error) {
+	id, err := cmd.Flags().GetInt64("id")
+	if err != nil {
+		return 0, err
+	}
+	if id < 0 && cmd.Flags().Changed("id") {
+		return 0, usagef("--id %d: transaction IDs start at 0", id)
+	}
+	return id, nil
+}
+
+// noLetter tells why a letter can't be worked with: it is not there, or was discarded.
+func noLetter(ctx context.Context, db applier.Letters, r applier.Row, id waltz.ID) error {
+	l, found, err := readLetter(ctx, db, r.Ref, id, false)
+	switch {
+	case err != nil:
+		return err
+	case found && l.State == applier.LetterDiscarded:
+		return fmt.Errorf("letter %d of view %s, partition %d, was discarded by %s (%s): that is for good", id, r.Name, r.Partition, l.ChangedBy, l.Reason)
+	case found && l.State == applier.LetterHeld:
+		return fmt.Errorf("letter %d of view %s, partition %d, waits behind another that changes the same: retry or discard that one", id, r.Name, r.Partition)
+	}
+	return fmt.Errorf("view %s has no dead letter %d in partition %d", r.Name, id, r.Partition)
+}
+
+// readLetter reads one letter, also one that was discarded.
+func readLetter(ctx context.Context, db applier.Letters, r applier.Ref, id waltz.ID, data bool) (l applier.Letter, found bool, err error) {
+	page, err := db.List(ctx, r, applier.LetterQuery{After: id - 1, Limit: 1, Data: data, Discarded: true})
+	if err != nil {
+		return l, false, fmt.Errorf("read waltz_dead_letters: %w", err)
+	}
+	if len(page) == 0 || page[0].ID != id {
+		return l, false, nil
+	}
+	return page[0], true, nil
 }
 
 // eachLetter visits letters of a partition page by page, until visit returns false.

@@ -24,7 +24,7 @@ applied.`,
 	deadFlags(cmd)
 	idFlag(cmd)
 	cmd.Flags().String("reason", "", "why: it is kept with the letter")
-	need(cmd, "reason")
+	need(cmd, "id", "reason")
 	return cmd
 }
 
@@ -42,7 +42,7 @@ func runDeadDiscard(cmd *cobra.Command, _ []string) error {
 			return fmt.Errorf("view %s: discard letter %d of partition %d: %w", r.Name, id, r.Partition, err)
 		}
 		if !found {
-			return noLetter(r, id)
+			return noLetter(cmd.Context(), db, r, id)
 		}
 		return printObject(cmd, discardResult{id, true, reason})
 	})

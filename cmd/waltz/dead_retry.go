@@ -44,13 +44,16 @@ type retryResult struct {
 }
 
 func runDeadRetry(cmd *cobra.Command, _ []string) error {
-	id, err := cmd.Flags().GetInt64("id")
+	id, err := letterID(cmd)
 	if err != nil {
 		return err
 	}
 	wait, err := cmd.Flags().GetDuration("wait")
 	if err != nil {
 		return err
+	}
+	if wait < 0 {
+		return usagef("--wait %s: want 0, for not waiting, or more", wait)
 	}
 	return onLetters(cmd, func(db applier.Letters, rows []applier.Row) error {
 		first, last := waltz.ID(0), waltz.ID(math.MaxInt64)
@@ -66,7 +69,7 @@ func runDeadRetry(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 		if t.result.Asked == 0 && id >= 0 {
-			return noLetter(rows[0], waltz.ID(id))
+			return noLetter(cmd.Context(), db, rows[0], waltz.ID(id))
 		}
 		if wait > 0 {
 			return t.wait(wait)

@@ -17,24 +17,21 @@ func newDeadShow() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return onLetter(cmd, func(db applier.Letters, r applier.Row, id waltz.ID) error {
-				found, err := db.List(cmd.Context(), r.Ref, applier.LetterQuery{After: id - 1, Limit: 1, Data: true, Discarded: true})
+				l, found, err := readLetter(cmd.Context(), db, r.Ref, id, true)
 				if err != nil {
-					return fmt.Errorf("read waltz_dead_letters: %w", err)
+					return err
 				}
-				if len(found) == 0 || found[0].ID != id {
-					return noLetter(r, id)
+				if !found {
+					return noLetter(cmd.Context(), db, r, id)
 				}
-				return printLetter(cmd, toLetterJSON(r.Ref, &found[0], true))
+				return printLetter(cmd, toLetterJSON(r.Ref, &l, true))
 			})
 		},
 	}
 	deadFlags(cmd)
 	idFlag(cmd)
+	need(cmd, "id")
 	return cmd
-}
-
-func noLetter(r applier.Row, id waltz.ID) error {
-	return fmt.Errorf("view %s has no dead letter %d in partition %d", r.Name, id, r.Partition)
 }
 
 func printLetter(cmd *cobra.Command, l letterJSON) error {

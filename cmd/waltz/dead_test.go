@@ -181,7 +181,9 @@ func operated(t *testing.T, db string, open opener, code string) {
 	require.Equal(t, map[string]any{"transaction_id": 3.0, "discarded": true, "reason": "of no interest"},
 		n.deadJSON("discard", "--view", "notes", "--version", "1", "--partition", "1", "--id", "3", "--reason", "of no interest"))
 	_, err = n.dead("discard", "--partition", "1", "--id", "3", "--reason", "again")
-	require.ErrorContains(t, err, "no dead letter 3")
+	require.ErrorContains(t, err, "was discarded by "+whoami()+" (of no interest): that is for good")
+	_, err = n.dead("retry", "--partition", "1", "--id", "3")
+	require.ErrorContains(t, err, "was discarded by")
 	n.start() // what was held behind it is applied
 	require.Eventually(t, func() bool { return n.view.Status()[1].Dead == 0 }, 30*time.Second, time.Millisecond)
 	require.Empty(t, n.deadJSON("list")["letters"])
@@ -192,12 +194,32 @@ func operated(t *testing.T, db string, open opener, code string) {
 	require.Equal(t, 0.0, n.deadJSON("retry")["asked"])
 }
 
+// Only what would help is asked for.
+func TestFlagsThatTellRowsApart(t *testing.T) {
+	row := func(name string, version int, p waltz.Partition) applier.Row {
+		return applier.Row{Ref: applier.Ref{Identity: applier.Identity{Name: name, Version: version}, Partition: p}}
+	}
+	for want, rows := range map[string][]applier.Row{
+		"say which with --view":                   {row("a", 1, 0), row("b", 1, 0)},
+		"say which with --version":                {row("a", 1, 0), row("a", 2, 0)},
+		"say which with --view and --partition":   {row("a", 1, 0), row("b", 1, 1)},
+		"the database has no view; waltz dead li": {},
+	} {
+		_, err := theOne(rows)
+		require.ErrorContains(t, err, want)
+	}
+	one, err := theOne([]applier.Row{row("a", 1, 3)})
+	require.NoError(t, err)
+	require.Equal(t, waltz.Partition(3), one.Partition)
+}
+
 func TestDeadUsage(t *testing.T) {
 	n := newNotebook(t, sqliteFile(t), onSQLite, "a short")
 	n.stop()
 	for text, args := range map[string][]string{
 		"needs --reason":                  {"discard", "--id", "1"},
-		"--id means one transaction":      {"discard", "--id", "1", "--reason", "x"},
+		"say which with --partition":      {"discard", "--id", "1", "--reason", "x"},
+		"needs --id":                      {"show"},
 		"has no such view":                {"list", "--view", "other"},
 		"no such view or partition":       {"retry", "--partition", "9"},
 		"no dead letter 7":                {"show", "--partition", "1", "--id", "7"},
@@ -209,11 +231,11 @@ func TestDeadUsage(t *testing.T) {
 		require.ErrorContains(t, err, text)
 	}
 	for addr, text := range map[string]string{
-		"sqlite:///no/such/file.db":             "no such file",
+		"sqlite:///no/such/file.db":             "no such database: /no/such/file.db",
 		"mysql://app:secret@127.0.0.1:1/app":    "refused",
 		"postgres://app:secret@127.0.0.1:1/app": "refused",
 		"mysql://app:secret@host":               "want mysql://user:password@host:port/database",
-		"nosql://host":                          "unknown scheme",
+		"nosql://host":                          "has an unknown scheme: want sqlite://",
 		"sqlite://relative":                     "sqlite:///relative",
 	} {
 		err := run(t.Context(), []string{"dead", "list", "--db", addr}, strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{})

@@ -51,9 +51,13 @@ func runDev(cmd *cobra.Command, _ []string) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := embedded.Open(cmd.Context(), o)
+	l, err := listenMetrics(cmd) // before there is a log, as embedded.Open does with the other address
 	if err != nil {
 		return err
+	}
+	w, err := embedded.Open(cmd.Context(), o)
+	if err != nil {
+		return errors.Join(err, closeListener(l))
 	}
 	defer func() {
 		ended := drain(cmd, w)
@@ -64,10 +68,7 @@ func runDev(cmd *cobra.Command, _ []string) (err error) {
 			err = failed // what the end says then is this once more
 		}
 	}()
-	metrics, stop, err := serveMetrics(cmd, w.Collectors()...)
-	if err != nil {
-		return err
-	}
+	metrics, stop := serveMetricsOn(l, w.Collectors()...)
 	defer stop()
 	r := ready{"waltz://" + w.Addr().String(), w.Cluster().Partitions, w.Cluster().Key, o.Dir, metrics, damaged(w)}
 	if err := printReady(cmd, r); err != nil {
@@ -99,8 +100,10 @@ func devOptions(cmd *cobra.Command) (o embedded.Options, err error) {
 	if o.Partitions, err = f.GetInt("partitions"); err != nil {
 		return o, err
 	}
-	if o.Partitions < 0 || f.Changed("partitions") && o.Partitions == 0 {
-		return o, usagef("--partitions %d: a log has at least 1", o.Partitions)
+	if f.Changed("partitions") {
+		if err := checkPartitions(o.Partitions, 1); err != nil {
+			return o, err
+		}
 	}
 	o.Listen = f.Lookup("listen").Value.String()
 	if err := checkListen(cmd); err != nil {
@@ -132,6 +135,6 @@ func printReady(cmd *cobra.Command, r ready) error {
 	if len(r.Damaged) > 0 {
 		closed = fmt.Sprintf(", of which damage keeps closed %v", r.Damaged)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving %s: %d partitions in %s%s\n", r.Address, r.Partitions, r.Dir, closed)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving %s: %s in %s%s\n", r.Address, counted(r.Partitions, "partition"), r.Dir, closed)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/waltz-log/waltz/migrations"
 )
@@ -15,7 +16,7 @@ func newMigrateSQL() *cobra.Command {
 		Use:   "sql",
 		Short: "Print the migrations as SQL, for the application's own tool",
 		Long: `Print the migrations as SQL, or write each to a file of --dir. --db tells the kind
-of database only: nothing connects to it.`,
+of database only: nothing connects to it, and it need not exist.`,
 		Example: `  waltz migrate sql --db postgres://app@localhost/app --format plain
   waltz migrate sql --db sqlite:///var/tmp/view.db --from 1 --dir migrations`,
 		Args: cobra.NoArgs,
@@ -57,13 +58,22 @@ func runMigrateSQL(cmd *cobra.Command, _ []string) error {
 	return onDatabase(cmd, func(m *migrations.Migrator) error {
 		files, err := m.SQL(from, to, style)
 		if err != nil {
-			return usagef("--from %d --to %d: %w", from, to, err)
+			return usagef("%s: %w", versionFlags(f, from, to), err)
 		}
 		if dir := f.Lookup("dir").Value.String(); dir != "" {
 			return writeSQL(cmd, dir, files)
 		}
 		return printSQL(cmd, files)
 	})
+}
+
+// versionFlags are the flags about versions as they were given.
+func versionFlags(f *pflag.FlagSet, from, to int64) string {
+	text := fmt.Sprintf("--from %d", from)
+	if f.Changed("to") {
+		text += fmt.Sprintf(" --to %d", to)
+	}
+	return text
 }
 
 func printSQL(cmd *cobra.Command, files []migrations.File) error {

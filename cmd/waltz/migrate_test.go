@@ -21,6 +21,7 @@ func TestMigrateScripts(t *testing.T) {
 		Dir: "testdata/migrate",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("KNOWN", newest)
+			env.Setenv("NOWHERE", servers.PostgreSQL(t).URL("nowhere"))
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

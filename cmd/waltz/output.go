@@ -53,6 +53,14 @@ func printFields(out io.Writer, v reflect.Value) error {
 	return w.Flush()
 }
 
+// counted is a number of things: 1 partition, 2 partitions.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 func fieldText(v any) string {
 	switch v := v.(type) {
 	case float64:

@@ -58,6 +58,10 @@ func checkListen(cmd *cobra.Command) error {
 	if _, _, err := net.SplitHostPort(listen); err != nil {
 		return usagef("--listen %q: want host:port", listen)
 	}
+	metrics := cmd.Flag("metrics-listen").Value.String()
+	if _, _, err := net.SplitHostPort(metrics); err != nil && metrics != "" {
+		return usagef("--metrics-listen %q: want host:port", metrics)
+	}
 	return nil
 }
 
@@ -107,13 +111,38 @@ const headerMax = 5 * time.Second
 // serveMetrics serves metrics and profiles if the flags ask for it, and returns
 // their address.
 func serveMetrics(cmd *cobra.Command, metrics ...prometheus.Collector) (addr string, stop func(), err error) {
+	l, err := listenMetrics(cmd)
+	if err != nil {
+		return "", nil, err
+	}
+	addr, stop = serveMetricsOn(l, metrics...)
+	return addr, stop, nil
+}
+
+// listenMetrics takes the address of metrics; nil if the flags ask for none.
+func listenMetrics(cmd *cobra.Command) (net.Listener, error) {
 	listen := cmd.Flag("metrics-listen").Value.String()
 	if listen == "" {
-		return "", func() {}, nil
+		return nil, nil
 	}
 	l, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", listen)
 	if err != nil {
-		return "", nil, fmt.Errorf("listen for metrics on %s: %w", listen, err)
+		return nil, fmt.Errorf("listen for metrics on %s: %w", listen, err)
+	}
+	return l, nil
+}
+
+func closeListener(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
+}
+
+// serveMetricsOn is serveMetrics on what listenMetrics returned, which stop closes.
+func serveMetricsOn(l net.Listener, metrics ...prometheus.Collector) (addr string, stop func()) {
+	if l == nil {
+		return "", func() {}
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -132,5 +161,5 @@ func serveMetrics(cmd *cobra.Command, metrics ...prometheus.Collector) (addr str
 	return "http://" + l.Addr().String() + "/metrics", func() {
 		_ = s.Close()
 		<-done
-	}, nil
+	}
 }

@@ -48,8 +48,17 @@ func usagef(format string, args ...any) error {
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "waltz",
-		Short:         "A write-ahead log that keeps microservices consistent",
+		Use:   "waltz",
+		Short: "A write-ahead log that keeps microservices consistent",
+		Long: `A write-ahead log that keeps microservices consistent.
+
+Exit codes: 0 is good. 2 is a mistake in what was typed that can be known without
+asking anybody: a flag that is missing, a number out of its range, an address that is
+none. 1 is everything else, such as what the log or the database contradicts, a
+partition that this log does not have, or nobody there.
+
+With --output json stdout has exactly one object. Logs, progress and errors are on
+stderr.`,
 		Example:       "  waltz dev --dir /var/tmp/waltz --listen 127.0.0.1:7171 --partitions 4\n  waltz log hwm --log waltz://127.0.0.1:7171",
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -134,7 +143,7 @@ func need(cmd *cobra.Command, flags ...string) {
 func checkNeeded(cmd *cobra.Command) error {
 	var missing []string
 	cmd.Flags().VisitAll(func(f *flag) {
-		if f.Annotations[needed] != nil && f.Value.String() == "" {
+		if f.Annotations[needed] != nil && (!f.Changed || f.Value.String() == "") {
 			missing = append(missing, "--"+f.Name)
 		}
 	})

@@ -19,6 +19,19 @@ func TestEveryHelpTextHasAnExample(t *testing.T) {
 	})
 }
 
+// Help fits into a terminal: nothing wraps it.
+func TestHelpTextsAreWrapped(t *testing.T) {
+	const columns = 90
+	eachCommand(newRoot(), func(cmd *cobra.Command) {
+		if strings.Contains(cmd.CommandPath(), "completion") {
+			return // cobra's own
+		}
+		for line := range strings.Lines(cmd.Long) {
+			require.LessOrEqual(t, len(line)-1, columns, "%s: %s", cmd.CommandPath(), line)
+		}
+	})
+}
+
 // An example that does not parse teaches nothing.
 func TestExamplesParse(t *testing.T) {
 	eachCommand(newRoot(), func(cmd *cobra.Command) {

@@ -143,6 +143,7 @@ func devUp(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("waltz dev did not become ready: %v", err)
 	}
 	ts.Setenv("ADDR", r.Address)
+	ts.Setenv("HOST", strings.TrimPrefix(r.Address, "waltz://"))
 	ts.Setenv("METRICS", r.Metrics)
 	processes(ts)["dev"] = d
 }

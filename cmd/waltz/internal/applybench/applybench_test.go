@@ -173,7 +173,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		change(&o)
 		require.Error(t, o.Check())
 	}
-	_, err := KindOf("oracle://x")
+	_, err := kindOf("oracle://x")
 	require.Error(t, err)
 }
 
@@ -182,6 +182,14 @@ func TestBestRunCounts(t *testing.T) {
 	s.better(100, run{time.Second, 10 * time.Millisecond})
 	s.better(100, run{2 * time.Second, 5 * time.Millisecond})
 	require.Equal(t, Speed{PerSec: 100, CPU: 50}, s)
+}
+
+// One slow commit says nothing about applying.
+func TestIdleIsOfPairs(t *testing.T) {
+	const ms = time.Millisecond
+	require.Equal(t, &Idle{
+		AppliedP50: 4 * ms, AppliedP99: 9 * ms, CommitP50: 1 * ms, CommitP99: 30 * ms, BeyondP50: 3 * ms, BeyondP99: 8 * ms,
+	}, newIdle([]time.Duration{4 * ms, 9 * ms, 4 * ms, 4 * ms}, []time.Duration{1 * ms, 1 * ms, 30 * ms, 1 * ms}))
 }
 
 func TestQuantile(t *testing.T) {

@@ -108,15 +108,6 @@ type bench struct {
 	base []waltz.ID // of each partition
 }
 
-// KindOf returns the kind of an address: sqlite, postgres or mysql.
-func KindOf(address string) (string, error) {
-	k, err := kindOf(address)
-	if err != nil {
-		return "", err
-	}
-	return k.name, nil
-}
-
 func kindOf(address string) (*kind, error) {
 	switch {
 	case sqlite.IsURL(address):
@@ -126,7 +117,13 @@ func kindOf(address string) (*kind, error) {
 	case mysql.IsURL(address):
 		return mysqlKind(), nil
 	}
-	return nil, errors.New("unknown scheme: want sqlite://, postgres:// or mysql://")
+	return nil, SchemeError(address)
+}
+
+// SchemeError refuses an address that is of no kind of database. It must not hold a
+// password.
+func SchemeError(address string) error {
+	return fmt.Errorf("%q has an unknown scheme: want sqlite://, postgres:// or mysql://", address)
 }
 
 // Run fills the log and measures every case. It leaves nothing in the database.

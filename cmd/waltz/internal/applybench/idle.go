@@ -15,13 +15,21 @@ import (
 type Idle struct {
 	AppliedP50, AppliedP99 time.Duration
 	CommitP50, CommitP99   time.Duration
+	BeyondP50, BeyondP99   time.Duration // by how much applying took longer than the commit beside it
 }
 
-// BeyondP50 is what applying takes beyond the database's own commit.
-func (i Idle) BeyondP50() time.Duration { return i.AppliedP50 - i.CommitP50 }
-
-// BeyondP99 is BeyondP50 of the 99th percentiles.
-func (i Idle) BeyondP99() time.Duration { return i.AppliedP99 - i.CommitP99 }
+// newIdle takes the figures of pairs. The differences are those of each pair: one of
+// percentiles would be of two that have nothing to do with each other.
+func newIdle(applied, commits []time.Duration) *Idle {
+	beyond := make([]time.Duration, len(applied))
+	for i := range applied {
+		beyond[i] = applied[i] - commits[i]
+	}
+	return &Idle{
+		quantile(applied, 50), quantile(applied, 99), quantile(commits, 50), quantile(commits, 99),
+		quantile(beyond, 50), quantile(beyond, 99),
+	}
+}
 
 // idleWarmup is how many transactions are not counted: statements are prepared.
 const idleWarmup = 10
@@ -61,7 +69,7 @@ func (b *bench) idle(ctx context.Context) (figures *Idle, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Idle{quantile(applied, 50), quantile(applied, 99), quantile(commits, 50), quantile(commits, 99)}, nil
+	return newIdle(applied, commits), nil
 }
 
 // idleOnce appends one transaction and waits for it, then commits one by hand.

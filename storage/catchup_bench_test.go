@@ -69,9 +69,10 @@ func preadAll(b *testing.B, dir string, buf []byte) (bytes int64) {
 	for _, name := range names {
 		f, err := os.Open(name)
 		require.NoError(b, err)
-		for off, n := int64(0), 0; err == nil; off += int64(n) {
+		for off := int64(0); err == nil; {
+			var n int
 			n, err = f.ReadAt(buf, off)
-			bytes += int64(n)
+			off, bytes = off+int64(n), bytes+int64(n)
 		}
 		require.ErrorIs(b, err, io.EOF)
 		require.NoError(b, f.Close())

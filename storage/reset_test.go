@@ -255,7 +255,7 @@ func TestAdminCrashedAtEveryStep(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			fsys := w.fs.Clone()
 			c.harm(t, w, fsys)
-			ended := -1
+
 			var images []*vfs.Mem
 			disk := &stepFS{Mem: fsys}
 			s := open(t, repairOptions(disk))
@@ -265,7 +265,7 @@ func TestAdminCrashedAtEveryStep(t *testing.T) {
 			})
 			require.NoError(t, c.do(context.Background(), s))
 			disk.mu.Lock()
-			ended = len(images)
+			ended := len(images)
 			disk.mu.Unlock()
 			require.NoError(t, s.Close())
 			disk.watch(nil)

@@ -130,12 +130,13 @@ func (s *Storage) open() (err error) {
 	s.adoptJournal(j)
 	s.mu.want.checkpoint = len(found.Files) > 0
 	s.wakeFlusher()
+	replicas := len(s.mu.replicas) // nobody else changes them yet
 	if s.o.ScrubBytesPerSecond > 0 {
 		s.scrubbing.Go(s.scrub.run)
 	}
 	s.committing.Go(s.commitLoop)
 	s.flushing.Go(s.flushLoop)
-	s.o.Logger.Info("storage opened", "dir", s.o.Dir, "replicas", len(s.mu.replicas), "journal_files", len(found.Files))
+	s.o.Logger.Info("storage opened", "dir", s.o.Dir, "replicas", replicas, "journal_files", len(found.Files))
 	return nil
 }
 

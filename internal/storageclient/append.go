@@ -13,11 +13,6 @@ import (
 // bring nothing more, and are answered later.
 const groupBytes = 256 << 10
 
-// directBytes is how much may be on the way for the goroutine that appends to send
-// itself. gRPC makes a sender wait when 64 KiB of a stream are not written to the
-// socket; what is answered was, so below that it never does.
-const directBytes = 32 << 10
-
 // Append queues new records for the storage and returns at once. done is called
 // when they are durable, in the order of the calls for one partition, on a goroutine
 // of the client's: it must not block. After an error from Append it is not called:
@@ -40,6 +35,8 @@ func (c *Client) TryAppend(m session.Append, done func(session.Appended, error))
 		c.mu.Unlock()
 		return fmt.Errorf("storage %s has not answered %d bytes: %w", c.o.called(), c.o.QueueBytes, session.ErrBusy)
 	}
+	// gRPC makes a sender wait when what it holds of a stream, and has not written to
+	// the socket, is 64 KiB. What was answered was written, so now there is nothing.
 	direct := l.onWay == 0 && len(l.waiting) == 0
 	l.push(&m, done)
 	switch {

@@ -39,6 +39,9 @@ type Client struct {
 	demand  chan struct{} // a stream is wanted
 	work    chan struct{} // the sender is wanted
 
+	closing  sync.Once
+	closeErr error
+
 	mu   sync.Mutex
 	link link // guarded by mu
 }
@@ -112,14 +115,13 @@ var backoffConfig = backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier:
 // Close ends the connections; what is unanswered fails with ErrClosed. It returns
 // when nothing of the client runs any more, and may be called more than once.
 func (c *Client) Close() error {
-	c.fail(ErrClosed, true)
-	c.cancel()
-	c.running.Wait()
-	err := errors.Join(c.appends.Close(), c.bulk.Close())
-	if errors.Is(err, grpc.ErrClientConnClosing) {
-		return nil
-	}
-	return err
+	c.closing.Do(func() {
+		c.fail(ErrClosed, true)
+		c.cancel()
+		c.running.Wait()
+		c.closeErr = errors.Join(c.appends.Close(), c.bulk.Close())
+	})
+	return c.closeErr
 }
 
 // calling returns the context of a call, with its headers.

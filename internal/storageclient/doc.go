@@ -7,9 +7,8 @@
 //
 // All partitions share one stream. What waits goes out as one message, whose
 // records are sent from where the sequencer encoded them; there is no timer and no
-// copy. When little is on the way the goroutine that appends sends itself: one
-// append alone passes no queue and wakes nobody. It can't come to wait there, since
-// what gRPC may hold for a stream before it makes a sender wait is more than that.
+// copy. When nothing is on the way the goroutine that appends sends itself: one
+// append alone passes no queue and wakes nobody, and can't come to wait there.
 // Otherwise the sender goroutine takes all that has come while it was busy.
 //
 // A storage answers with the last append of each partition that is on its disk,

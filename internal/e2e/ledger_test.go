@@ -261,6 +261,36 @@ func TestLedgerWithoutItsLog(t *testing.T) {
 	})
 }
 
+// A log that is known to be away does not hold every write as long as a request may take:
+// one waits for it, the others are refused at once.
+func TestLedgerFailsFastWithoutItsLog(t *testing.T) {
+	log := newServer(t, 1)
+	l := newLedger(t, log, "sqlite://"+filepath.Join(t.TempDir(), "view.db"))
+	l.argv = append(l.argv, "--request-max", "1m")
+	l.launch()
+	defer http.DefaultClient.CloseIdleConnections()
+	opened := final(t.Context(), t, []*ledgerInstance{l}, "PUT", "/v1/accounts/1", "", `{"deposit_minor":10}`)
+	require.Equal(t, http.StatusCreated, opened.status, opened.text)
+	log.kill()
+	waiting, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	open := func(ctx context.Context, account int) ledgerAnswer {
+		return callLedger(ctx, "PUT", fmt.Sprintf("%s/v1/accounts/%d", l.url, account), "", `{}`)
+	}
+	eventually(t, "a write that is refused while others wait", func() bool {
+		wait.Go(func() { open(waiting, 2) })
+		soon, done := context.WithTimeout(t.Context(), time.Second)
+		defer done()
+		a := open(soon, 3)
+		return a.status == http.StatusServiceUnavailable && strings.Contains(a.text, "log-unavailable")
+	})
+	cancel()
+	wait.Wait()
+	log.start()
+	opened = final(t.Context(), t, []*ledgerInstance{l}, "PUT", "/v1/accounts/3", "", `{}`)
+	require.Equal(t, http.StatusCreated, opened.status, opened.text)
+}
+
 // SIGTERM while requests are under way: each that was taken is answered, and the
 // process ends with 0.
 func TestLedgerDrains(t *testing.T) {

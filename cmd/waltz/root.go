@@ -69,7 +69,7 @@ stderr.`,
 	completeWith(root, "output", formats...)
 	completeWith(root, "log-level", "debug", "info", "warn", "error")
 	asGroup(root)
-	root.AddCommand(newDev(), newServer(), newStorage(), newLog(), newMigrate(), newDead(), newBench(), newVersion())
+	root.AddCommand(newDev(), newServer(), newStorage(), newCluster(), newLog(), newMigrate(), newDead(), newBench(), newVersion())
 	addDefaultCommands(root)
 	checkFlagsFirst(root)
 	return root

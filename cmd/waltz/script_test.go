@@ -51,6 +51,9 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"devup":     devUp,
 			"devdown":   devDown,
+			"up":        up,
+			"die":       die,
+			"until":     until,
 			"exits":     exits,
 			"interrupt": interrupt,
 			"freeport":  freePort,

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"github.com/waltz-log/waltz/internal/admin"
+	"github.com/waltz-log/waltz/internal/adminrpc"
 	"github.com/waltz-log/waltz/internal/storageclient"
 	"github.com/waltz-log/waltz/metadata"
 	"github.com/waltz-log/waltz/metadata/local"
@@ -88,13 +90,14 @@ func runServer(cmd *cobra.Command, _ []string) (err error) {
 	if err != nil {
 		return err
 	}
-	return serveCluster(cmd, s, c)
+	return serveCluster(cmd, s, &admin.Cluster{Metadata: m, Storages: storages, Leaders: s, Logger: log}, c)
 }
 
 // serveCluster serves until the process is told to end.
-func serveCluster(cmd *cobra.Command, s *server.Server, c metadata.Cluster) (err error) {
+func serveCluster(cmd *cobra.Command, s *server.Server, o admin.Operator, c metadata.Cluster) (err error) {
 	g := grpc.NewServer(s.GRPCOptions()...)
 	s.Register(g)
+	adminrpc.Register(g, o)
 	s.Start()
 	p, err := serveGRPC(cmd, g)
 	if err != nil {

@@ -32,7 +32,7 @@ type Report struct {
 func (c *Cluster) ForceRecover(ctx context.Context, p txn.Partition, accept bool) (Report, error) {
 	if c.Leaders != nil {
 		if leader, ok := c.Leaders.Leader(p); ok && leader.Open && leader.Problem == "" {
-			return Report{}, refusef("partition %d is open in session %d, its majority answers", p, leader.Session)
+			return Report{}, refusef("partition %d is open in session %d on this server: its majority answers, or did a few seconds ago; if it does not any more, try again", p, leader.Session)
 		}
 	}
 	storages, err := metadata.ListStorages(ctx, c.Metadata)

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waltz-log/waltz/internal/admin"
+)
+
+func newClusterRebalance() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rebalance",
+		Short: "Spread replicas over groups and storages, evenly, with few moves",
+		Long: `Spread replicas over groups and storages, evenly and with as few moves as that takes,
+and empty those that are draining. The plan is printed, then its first steps are
+begun: so many partitions at a time as --at-once says, each in steps that keep a
+majority of its replicas. With --wait it goes on until nothing is left to do; without,
+call it again.`,
+		Example: `  waltz cluster rebalance --server 10.0.0.1:7171 --dry-run
+  waltz cluster rebalance --server 10.0.0.1:7171 --wait --timeout 2h
+  waltz cluster rebalance --server 10.0.0.1:7171 --replicas 5 --wait`,
+		Args: cobra.NoArgs,
+		RunE: runClusterRebalance,
+	}
+	operatorFlags(cmd)
+	f := cmd.Flags()
+	f.Bool("dry-run", false, "print the plan only")
+	f.Bool("wait", false, "go on until nothing is left to do")
+	f.Int("replicas", 0, "replicas of each partition from now on (default: as it is)")
+	f.Int("at-once", 4, "partitions that change at a time")
+	return cmd
+}
+
+// rebalanced is what rebalance prints.
+type rebalanced struct {
+	Changes  []admin.Change `json:"changes"`
+	UnderWay int            `json:"under_way"`
+	Done     bool           `json:"done"`
+}
+
+// rebalancePoll is how often a rebalance that waits looks.
+const rebalancePoll = 200 * time.Millisecond
+
+func runClusterRebalance(cmd *cobra.Command, _ []string) error {
+	var r admin.Rebalance
+	f := cmd.Flags()
+	wait, err := f.GetBool("wait")
+	if err != nil {
+		return err
+	}
+	if r.DryRun, err = f.GetBool("dry-run"); err != nil {
+		return err
+	}
+	if r.Replicas, err = f.GetInt("replicas"); err != nil {
+		return err
+	}
+	if r.AtOnce, err = f.GetInt("at-once"); err != nil {
+		return err
+	}
+	if r.AtOnce < 1 || r.DryRun && wait {
+		return usagef("want --at-once from 1, and --wait or --dry-run")
+	}
+	return operate(cmd, func(ctx context.Context, o admin.Operator) error {
+		first, err := o.Rebalance(ctx, r)
+		if err != nil {
+			return err
+		}
+		done := first.Done()
+		if wait {
+			if err := goOn(ctx, o, r); err != nil {
+				return err
+			}
+			done = true
+		}
+		return printPlan(cmd, first, done)
+	})
+}
+
+// goOn takes one step after the other.
+func goOn(ctx context.Context, o admin.Operator, r admin.Rebalance) error {
+	for {
+		plan, err := o.Rebalance(ctx, r)
+		if err != nil || plan.Done() {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %d partitions are under way, %d changes left; it goes on when it is called again", context.Cause(ctx), plan.UnderWay, len(plan.Changes))
+		case <-time.After(rebalancePoll):
+		}
+	}
+}
+
+func printPlan(cmd *cobra.Command, p admin.Plan, done bool) error {
+	f, err := format(cmd)
+	if err != nil {
+		return err
+	}
+	if f == "json" {
+		return printObject(cmd, rebalanced{p.Changes, p.UnderWay, done})
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "partition\tfrom\tto\tfirst_step\tstate")
+	for _, c := range p.Changes {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", c.Partition, names(c.From), names(c.To), names(c.Next), c.State)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%d changes, %d partitions under way, done: %t\n", len(p.Changes), p.UnderWay, done)
+	return nil
+}

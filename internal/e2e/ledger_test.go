@@ -291,6 +291,37 @@ func TestLedgerFailsFastWithoutItsLog(t *testing.T) {
 	require.Equal(t, http.StatusCreated, opened.status, opened.text)
 }
 
+// A transaction that is no entry under a header of the ledger's stops an instance, unless
+// it was told to set it aside: then it goes on, and the operator finds it where it belongs.
+func TestLedgerSetsPoisonAside(t *testing.T) {
+	log := newServer(t, 1)
+	db := "sqlite://" + filepath.Join(t.TempDir(), "view.db")
+	waltz := command(t, "./cmd/waltz")
+	_, stderr, code := output(t, waltz, "log", "append", "--log", log.url(), "--header", "10", "garbage")
+	require.Zero(t, code, stderr)
+	_, stderr, code = output(t, command(t, "./examples/ledger"), "serve", "--log", log.url(), "--db", db, "--listen", freeAddress(t))
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "stopped before transaction 0 (header 10, ledger.posted)")
+
+	l := newLedger(t, log, db)
+	l.argv = append(l.argv, "--on-poison", "dead-letter")
+	l.launch()
+	defer http.DefaultClient.CloseIdleConnections()
+	opened := final(t.Context(), t, []*ledgerInstance{l}, "PUT", "/v1/accounts/1", "", `{"deposit_minor":10}`)
+	require.Equal(t, http.StatusCreated, opened.status, opened.text)
+	stdout, stderr, code := output(t, waltz, "dead", "list", "--db", db, "--view", "ledger")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "ledger.posted")
+	stdout, _, code = output(t, command(t, "./examples/ledger"), "check", "--log", log.url(), "--db", db, "--output", "json")
+	require.Equal(t, 1, code)
+	require.Contains(t, stdout, "the view is incomplete: 1 dead letter is open: transaction 0 of partition 0")
+	_, stderr, code = output(t, waltz, "dead", "discard", "--db", db, "--view", "ledger", "--partition", "0", "--id", "0", "--reason", "garbage")
+	require.Zero(t, code, stderr)
+	stdout, stderr, code = output(t, command(t, "./examples/ledger"), "check", "--log", log.url(), "--db", db, "--output", "json")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, `"check":"ok"`)
+}
+
 // SIGTERM while requests are under way: each that was taken is answered, and the
 // process ends with 0.
 func TestLedgerDrains(t *testing.T) {

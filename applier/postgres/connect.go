@@ -37,7 +37,7 @@ const noTLS = "server refused TLS connection"
 // cause is what each address answered.
 func (e *connectError) cause() string {
 	var causes []string
-	for _, err := range tries(errors.Unwrap(e.err)) {
+	for _, err := range tries(e.err.Unwrap()) {
 		if c := oneTry(err); !slices.Contains(causes, c) {
 			causes = append(causes, c)
 		}
@@ -49,9 +49,15 @@ func (e *connectError) cause() string {
 	return strings.Join(causes, "; ")
 }
 
+// joined are several errors.
+type joined interface {
+	error
+	Unwrap() []error
+}
+
 // tries takes apart what was joined.
 func tries(err error) []error {
-	if several, is := err.(interface{ Unwrap() []error }); is {
+	if several, is := errors.AsType[joined](err); is {
 		return several.Unwrap()
 	}
 	return []error{err}

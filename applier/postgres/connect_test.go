@@ -35,6 +35,7 @@ func TestConnectErrorsAreOneLine(t *testing.T) {
 	}
 	for address, want := range map[string]string{
 		"postgres://app:secret@" + nobody + "/app": "connect as user app to database app: dial tcp " + nobody + ": connect: connection refused",
+		"postgres://app:secret@nobody.invalid/app": "connect as user app to database app: lookup nobody.invalid",
 		without("disable"):                         `FATAL: database "nowhere" does not exist (SQLSTATE 3D000)`,
 		without("prefer"):                          `FATAL: database "nowhere" does not exist (SQLSTATE 3D000)`,
 		without("require"):                         "server refused TLS connection",

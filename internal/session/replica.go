@@ -144,7 +144,7 @@ func (s *ReplicaState) CheckAppend(m *Append, span record.Span) (write bool, err
 			return false, err
 		}
 	}
-	if s.Installed != m.Session && !mutant.On("append-before-install") {
+	if s.Installed != m.Session {
 		return false, s.refuse("append", m.Session, NotInstalled, "")
 	}
 	if stamp := firstStamp(m.Records); stamp != m.Session || span.LastStamp != m.Session {

@@ -54,13 +54,15 @@ func (w *world) checkRecords(s *storage, recs []*rec) {
 	}
 }
 
-// checkTruncate: no replica drops what was committed (P1), nor what it knows to
-// be (P2).
+// checkTruncate: no replica drops what it knows to be committed (P2), nor what
+// was committed, whether it knows or not (P1). Only of what it has just copied, and
+// not installed, a Truncate that comes twice may take away again.
 func (w *world) checkTruncate(s *storage, last txn.ID) {
 	if known := s.mem.state.Committed; last < known {
 		panic(violation{"P2", fmt.Sprintf("s%d drops records above %d, though it knows that %d is committed", s.index+1, last, known)})
 	}
-	if first := last + 1; !w.disaster && first <= w.committed() && s.mem.log[first] == w.truth[first] {
+	if first := last + 1; !w.disaster && (first < s.copied || s.mem.state.Installed == s.mem.state.Promised) &&
+		first <= w.committed() && s.mem.log[first] == w.truth[first] {
 		panic(violation{"P1", fmt.Sprintf("s%d drops record %d, which was committed", s.index+1, first)})
 	}
 }
@@ -177,13 +179,66 @@ func (t *tenure) checkSynced(id txn.ID) {
 	r := t.w.written[place{id, t.leader.StampAt(id)}]
 	have := 0
 	for _, m := range t.m.Members {
-		if r != nil && r.durable&(1<<t.w.storage(m.Storage).index) != 0 {
+		if r != nil && t.maySayThatItSynced(t.w.storage(m.Storage), r) {
 			have++
 		}
 	}
 	if r == nil || !quorum.Reached(have, len(t.m.Members)) {
 		panic(violation{"I1", fmt.Sprintf("session %d commits record %d, which %d of %d members have synced", t.leader.Session(), id, have, len(t.m.Members))})
 	}
+}
+
+// maySayThatItSynced reports whether a storage has a record on its disk, or had
+// it there when its answer left and was opened anew by nobody who counts on it.
+func (t *tenure) maySayThatItSynced(s *storage, r *rec) bool {
+	if r.id <= s.disk.state.Last && s.disk.log[r.id] == r {
+		return true
+	}
+	return r.durable&(1<<s.index) != 0 && !t.leader.Counts(s.name, s.disk.state.Self)
+}
+
+// checkRecoverable: if all processes ended now, any majority of members that can
+// be heard would choose a log with everything that was committed (P1). A bad
+// majority exists if enough votes are no better than that of one who lacks it.
+func (w *world) checkRecoverable() {
+	end := w.committed()
+	if end < 0 || w.disaster {
+		return
+	}
+	votes := w.votes[:0]
+	lacking := false
+	for _, m := range w.register.m.Members {
+		if s := w.storage(m.Storage); w.eligible(m) {
+			d := &s.disk
+			v := vote{s, d.state.Installed, d.state.Last, d.state.Last >= end && d.log[end] == w.truth[end]}
+			lacking = lacking || !v.holds
+			votes = append(votes, v)
+		}
+	}
+	w.votes = votes
+	if !lacking {
+		return
+	}
+	for _, worst := range votes {
+		n := 0
+		for _, v := range votes {
+			if v.installed < worst.installed || v.installed == worst.installed && v.last <= worst.last {
+				n++
+			}
+		}
+		if !worst.holds && quorum.Reached(n, len(w.register.m.Members)) {
+			panic(violation{"P1", fmt.Sprintf("a majority of members would choose the log of s%d: installed %d, last %d, without record %d, which was committed",
+				worst.s.index+1, worst.installed, worst.last, end)})
+		}
+	}
+}
+
+// vote is what a member's disk would say in a choice.
+type vote struct {
+	s         *storage
+	installed txn.SessionID
+	last      txn.ID
+	holds     bool // all that was committed
 }
 
 // checkTransaction: a request commits once (I4), none that was refused (P6), and

@@ -64,11 +64,16 @@ func (c *client) submit(b uint16) {
 		c.open[int(b)%len(c.open)].again()
 		return
 	}
+	c.begin(b).send()
+}
+
+// begin computes a transaction from the view as it is.
+func (c *client) begin(b uint16) *attempt {
 	n := c.w.number()
 	try := &attempt{c: c, n: n, request: requestID(n), hwm: c.hwm, mark: c.hwm, committed: txn.None, locks: drawLocks(b)}
 	c.open = append(c.open, try)
 	c.w.note("client %d appends request %d, high-water mark %d", int64(c.index+1), int64(n), int64(c.hwm))
-	try.send()
+	return try
 }
 
 // drawLocks makes none to two locks of a number.

@@ -1,6 +1,11 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+
+	"github.com/waltz-log/waltz/internal/txn"
+)
 
 // fault breaks something, if it can be broken now.
 func (w *world) fault(a action) bool {
@@ -10,12 +15,15 @@ func (w *world) fault(a action) bool {
 	case opWipe:
 		return w.victim(a).wipe()
 	case opBackup:
-		s := w.storages[int(a.a)%len(w.storages)]
-		s.backup = s.disk.clone()
-		w.note("s%d is backed up", int64(s.index+1))
+		for i, s := range w.storages {
+			if a.a>>i&1 == 1 {
+				s.backup = s.disk.clone()
+				w.note("s%d is backed up", int64(s.index+1))
+			}
+		}
 		return false
 	case opRestore:
-		return w.storages[int(a.a)%len(w.storages)].restore()
+		return w.restore(a)
 	case opLose:
 		return w.loseSome(a)
 	case opRepeat:
@@ -26,6 +34,11 @@ func (w *world) fault(a action) bool {
 		return w.split(a)
 	case opMend:
 		clear(w.cut[:])
+		w.slow = 0
+		for _, s := range w.storages {
+			s.up = true
+		}
+		w.note("the network is whole, and all storages are up")
 		return false
 	case opSlow:
 		w.slow = a.a & a.b & (1<<(storagesMax+serversMax) - 1)
@@ -39,6 +52,8 @@ func (w *world) fault(a action) bool {
 		return w.crashServer(a)
 	case opAssign:
 		return w.assign(a)
+	case opStrand:
+		return w.strand(a)
 	}
 	return true
 }
@@ -91,9 +106,21 @@ func (s *storage) restore() bool {
 		return true
 	}
 	s.w.note("s%d is put back to an older disk, installed %d, last %d", int64(s.index+1), int64(old.state.Installed), int64(old.state.Last))
-	s.disk, s.journal, s.fence = *old, nil, 0
+	s.disk, s.journal, s.fence, s.copied = *old, nil, 0, math.MaxInt64
 	s.restart()
 	return true
+}
+
+// restore puts one disk back, in a disaster several.
+func (w *world) restore(a action) bool {
+	if !w.disaster {
+		return w.storages[int(a.a)%len(w.storages)].restore()
+	}
+	some := false
+	for i, s := range w.storages {
+		some = a.a>>i&1 == 1 && s.restore() || some
+	}
+	return some
 }
 
 // loseSome drops a message: often the newest.
@@ -158,6 +185,11 @@ func (w *world) split(a action) bool {
 		for i := range w.cut[server] {
 			w.cut[server][i] = i != only
 		}
+		if a.a&0x80 != 0 {
+			w.servers[(server+1)%len(w.servers)].openAnew(false)
+		}
+	case 2:
+		w.cut[server][storagesMax] = true // off the metadata, and the clients
 	default:
 		for i := range w.cut {
 			w.cut[i][only] = true
@@ -183,6 +215,75 @@ func (w *world) breakLink(a action) bool {
 		}
 	}
 	return false
+}
+
+// strand leaves one storage with records that no other has: the server's other
+// streams break, that storage takes and syncs what was meant for all, and the
+// server crashes. The storage is cut off, and most often another server takes over
+// without it and appends records of its own.
+func (w *world) strand(a action) bool {
+	t := w.servers[int(a.a)%len(w.servers)].tenure
+	if t == nil || t.ended || !t.isOpen || !t.seq.serving {
+		return false
+	}
+	only := t.links[int(a.b>>4)%len(w.storages)]
+	if only == nil || !only.s.up {
+		return false
+	}
+	for _, l := range t.links {
+		if l != nil && l != only {
+			l.queue = nil
+			t.unlink(l.s)
+		}
+	}
+	t.appendSome(1+int(a.b>>8)%6, a.a)
+	for range only.queue {
+		only.s.stream(only)
+	}
+	w.note("s%d is stranded, %c crashes", int64(only.s.index+1), int64(t.server.letter()))
+	only.s.sync(1)
+	t.ended = true
+	w.push(&packet{kind: reopenTimer, server: t.server})
+	for i := range w.cut {
+		w.cut[i][only.s.index] = true
+	}
+	if a.b&3 != 0 {
+		w.takeOver(w.servers[(t.server.index+int(a.b>>2)&1)%len(w.servers)], int(a.b>>11)%6)
+	}
+	return true
+}
+
+// appendSome has a session append some records of its clients at once.
+func (t *tenure) appendSome(n int, b uint16) {
+	for i := range n {
+		if c := t.w.clients[i%len(t.w.clients)]; len(c.open) < attemptsMax && t.seq.room() {
+			try := c.begin(b + uint16(i))
+			t.seq.attempt(try, sending{mark: try.mark}, txn.None)
+			try.later()
+			t.flush()
+		}
+	}
+}
+
+// takeOver has a server open a session with those storages that can be reached,
+// while everything goes its way, and append some records.
+func (w *world) takeOver(s *server, n int) {
+	s.open()
+	t := s.tenure
+	for range 12 * len(w.storages) {
+		if t.ended || len(w.flight) == 0 || t.isOpen && t.seq.serving {
+			break
+		}
+		w.deliver(w.take(0))
+		for _, s := range w.storages {
+			if s.up {
+				s.sync(1)
+			}
+		}
+	}
+	if !t.ended && t.isOpen && t.seq.serving {
+		t.appendSome(n, uint16(n))
+	}
 }
 
 func (w *world) crashServer(a action) bool {

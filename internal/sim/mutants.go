@@ -32,7 +32,6 @@ func Mutants() []Mutant {
 		{"truncate-below-committed", "a replica drops what it knows to be committed (step 4)"},
 		{"install-skipped", "replicas are taken for installed without being told (step 4)"},
 		{"install-end-unchecked", "a replica installs a session wherever its log ends (step 4)"},
-		{"append-before-install", "a replica takes appends of a session that it has not installed"},
 		{"append-ignores-promise", "a replica takes appends of a session below the one it has promised"},
 		{"prev-check-dropped", "a replica takes records that do not follow its last one"},
 		{"feed-before-commit", "subscribers are fed what no majority has"},

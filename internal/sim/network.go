@@ -152,10 +152,16 @@ func (w *world) deliver(p *packet) {
 		w.lose(p)
 		return
 	}
-	if !w.calm {
+	if repeatable := p.kind == toStorage || p.kind == fromStorage || p.kind == appended || p.kind == attemptSent && w.messages%8 == 0; repeatable {
 		w.past[w.passed%len(w.past)] = p
 		w.passed++
 	}
+	w.handle(p)
+	w.checkRecoverable()
+}
+
+// handle gives a message to whom it is for.
+func (w *world) handle(p *packet) {
 	switch p.kind {
 	case toStorage:
 		p.s.request(p)
@@ -209,6 +215,10 @@ func (w *world) expire(p *packet) {
 	case linkTimer:
 		p.t.linkFailed(p.link, errNoAnswer)
 	case retryTimer:
+		if !w.calm && w.messages%4 != 0 && !p.t.ended {
+			w.push(p)
+			return
+		}
 		p.t.step(session.Retry{Storage: p.s.name})
 	case reopenTimer:
 		switch {

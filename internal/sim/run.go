@@ -29,7 +29,7 @@ func Run(seed uint64) *Result {
 		if enough || len(r.actions) >= actionsMax {
 			return action{}, false
 		}
-		a := s.draw(rnd)
+		a := s.draw(len(r.actions), rnd)
 		r.actions = append(r.actions, a)
 		return a, true
 	})

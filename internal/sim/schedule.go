@@ -30,13 +30,14 @@ const (
 	opTarget
 	opServerCrash
 	opAssign
+	opStrand
 	ops
 )
 
 const firstFault = opCrash
 
 func (o op) String() string {
-	return strings.Fields("deliver sync submit subscribe open confirm crash wipe backup restore lose repeat timeout split mend slow break target servercrash assign")[o]
+	return strings.Fields("deliver sync submit subscribe open confirm crash wipe backup restore lose repeat timeout split mend slow break target servercrash assign strand")[o]
 }
 
 // action is one thing that happens. The operands are read modulo whatever they
@@ -61,7 +62,8 @@ type setup struct {
 	reckless bool // more disks are lost than a session needs to open
 	target   uint16
 	weights  [ops]int
-	total    int
+	total    int // of all weights
+	quiet    int // of those that are no faults
 }
 
 // The least that a schedule must have gone through.
@@ -72,13 +74,13 @@ const (
 )
 
 // ordinary weights what goes on without faults.
-var ordinary = [ops]int{opDeliver: 520, opSync: 150, opSubmit: 110, opSubscribe: 12, opOpen: 5, opConfirm: 8}
+var ordinary = [ops]int{opDeliver: 520, opSync: 150, opSubmit: 110, opSubscribe: 12, opOpen: 5, opConfirm: 16}
 
 // trouble weights the faults; a schedule leaves out about a third of them, and
 // exaggerates some, so that schedules differ in kind.
 var trouble = [ops]int{
 	opCrash: 22, opWipe: 6, opBackup: 6, opRestore: 5, opLose: 22, opRepeat: 24, opTimeout: 12, opSplit: 10, opMend: 6,
-	opSlow: 16, opBreak: 10, opTarget: 5, opServerCrash: 6, opAssign: 1,
+	opSlow: 16, opBreak: 10, opTarget: 5, opServerCrash: 6, opAssign: 1, opStrand: 60,
 }
 
 // drawSetup derives a schedule's beginning from its seed.
@@ -89,8 +91,8 @@ func drawSetup(seed uint64, rnd *rand.Rand) setup {
 		servers:  []int{1, 2, 2, 2, 3, 3}[rnd.IntN(6)],
 		clients:  1 + rnd.IntN(3),
 		window:   []int{16, 16, 32, 64}[rnd.IntN(4)],
-		length:   300 + rnd.IntN(900),
-		disaster: rnd.IntN(60) == 0,
+		length:   400 + rnd.IntN(1200),
+		disaster: rnd.IntN(30) == 0,
 		reckless: rnd.IntN(25) == 0,
 		keep:     rnd.IntN(3) == 0,
 		target:   uint16(rnd.Uint32()),
@@ -108,16 +110,30 @@ func drawSetup(seed uint64, rnd *rand.Rand) setup {
 	}
 	s.weights[opDeliver] = s.weights[opDeliver] * (3 + rnd.IntN(8)) / 4
 	s.weights[opSync] = s.weights[opSync] * (1 + rnd.IntN(4)) / 3
-	for _, n := range s.weights {
+	for o, n := range s.weights {
 		s.total += n
+		if op(o) < firstFault {
+			s.quiet += n
+		}
 	}
 	return s
 }
 
-// draw takes the next action from the schedule's source of chance.
-func (s *setup) draw(rnd *rand.Rand) action {
+// phase is how many actions trouble and quiet last: in one phase of three nothing
+// breaks, so that there is something to break in the next.
+const phase = 90
+
+// draw takes the i-th action from the schedule's source of chance.
+func (s *setup) draw(i int, rnd *rand.Rand) action {
 	r := rnd.Uint64()
-	n := int(r>>32) % s.total
+	if i%phase == 0 && i/phase%3 == 0 {
+		return action{op: opMend}
+	}
+	total := s.total
+	if i/phase%3 == 0 {
+		total = s.quiet
+	}
+	n := int(r>>32) % total
 	o := op(0)
 	for n >= s.weights[o] {
 		n -= s.weights[o]

@@ -94,7 +94,11 @@ func (t *tenure) settle() {
 }
 
 func (t *tenure) lostMajority() {
-	if t.ended || !t.lost {
+	switch {
+	case t.ended || !t.lost:
+		return
+	case t.w.messages%8 != 0 && !t.w.calm:
+		t.w.push(&packet{kind: lostTimer, t: t}) // it hopes
 		return
 	}
 	t.w.note("%c gives up session %d: no majority answers", int64(t.server.letter()), int64(t.leader.Session()))

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/waltz-log/waltz/internal/mutant"
@@ -25,6 +26,7 @@ type storage struct {
 	waiting []reply
 	backup  *image
 	fence   txn.SessionID // highest promise that was answered, as long as the disk is this one
+	copied  txn.ID        // from here on the log was copied in the session that was promised last
 }
 
 // image is the durable state of a replica.
@@ -61,7 +63,7 @@ func number(n uint64) string { return strconv.FormatUint(n, 10) }
 func (s *storage) format() {
 	state := session.NewReplicaState(0, session.Replica{Incarnation: session.Incarnation(s.w.number())})
 	s.disk = image{state: *state}
-	s.journal, s.fence, s.backup = nil, 0, nil
+	s.journal, s.fence, s.backup, s.copied = nil, 0, nil, math.MaxInt64
 	s.restart()
 }
 
@@ -125,7 +127,7 @@ func (s *storage) reach(n int) {
 // answers that waited for that.
 func (s *storage) sync(b uint16) {
 	n := len(s.journal)
-	if !s.up && (b%4 == 0 || s.w.calm) {
+	if !s.up && (b%16 == 0 || s.w.calm) {
 		s.up = true
 		s.w.remark(func() string { return s.name + " is up again" })
 	}
@@ -206,6 +208,7 @@ func (s *storage) handle(p *packet) (session.Event, error) {
 		}
 		if write {
 			s.write(entry{promise: o.Message.Session, committed: txn.None})
+			s.copied = math.MaxInt64
 		}
 		promise := state.Promise()
 		s.w.note("%c → s%d: open %d: promised, installed %d, last %d", from, at, int64(o.Message.Session), int64(promise.Installed), int64(promise.Last))
@@ -231,6 +234,7 @@ func (s *storage) handle(p *packet) (session.Event, error) {
 		s.w.note("%c → s%d: copy %d: %d to %d", from, at, int64(o.Message.Session), int64(span.First), int64(span.Last))
 		if write {
 			s.w.checkRecords(s, p.recs)
+			s.copied = min(s.copied, span.First)
 			s.write(entry{recs: p.recs, frame: o.Message.Records, committed: txn.None})
 		}
 		return session.Copied{Storage: s.name, Replica: o.Message.Replica, Last: span.Last}, nil

@@ -30,6 +30,7 @@ type world struct {
 	newest    *storage       // who answered last
 	newestBy  *server        // who was answered last
 
+	votes            []vote // scratch
 	messages, faults int
 	numbers          uint64 // incarnations, starts and requests so far
 	generation       int64
@@ -125,6 +126,7 @@ func (w *world) act(a action) {
 			w.faults++
 		}
 	}
+	w.checkRecoverable()
 }
 
 // eligible reports whether a storage's disk would count in a choice now: it is

@@ -12,10 +12,10 @@ import (
 type StorageState string
 
 const (
-	// InService: replicas may be placed on the storage.
+	// InService says that replicas may be placed on the storage.
 	InService StorageState = "in_service"
-	// Draining: its replicas are to be moved elsewhere, and no new ones come. It
-	// serves those that it has until they are gone.
+	// Draining says that its replicas are to be moved elsewhere, and no new ones
+	// come. It serves those that it has until they are gone.
 	Draining StorageState = "draining"
 )
 

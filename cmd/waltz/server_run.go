@@ -135,7 +135,7 @@ func awaitReady(cmd *cobra.Command, s *server.Server, r *serverReady) error {
 		err = nil
 	}
 	if cmd.Context().Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it was stopped, which is no failure
 	}
 	if err != nil {
 		return err

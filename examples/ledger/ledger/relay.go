@@ -144,7 +144,7 @@ func (l *Ledger[S]) credit(ctx context.Context, c *Crossing, view txcontext.View
 			return err
 		}
 		c.Reason = s.refusal()
-		if c.Reason == "" && !(transit.within(-c.AmountMinor) && s.within(c.AmountMinor)) {
+		if c.Reason == "" && (!transit.within(-c.AmountMinor) || !s.within(c.AmountMinor)) {
 			c.Reason = ErrLimit.Error()
 		}
 		return c.arrival(there, tx)

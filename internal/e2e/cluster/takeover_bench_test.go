@@ -24,15 +24,12 @@ import (
 // reports the time from the claim to the first append's answer, and its parts: until
 // the session is open, and until lock table and request window are rebuilt.
 // WALTZ_TAKEOVER is how many transactions the log has, by default 300,000; they have
-// 200 bytes of data and one lock.
+// WALTZ_TAKEOVER_DATA bytes of data, by default 200, and one lock.
 func BenchmarkTakeover(b *testing.B) {
-	count := 300_000
-	if n, err := strconv.Atoi(os.Getenv("WALTZ_TAKEOVER")); err == nil {
-		count = n
-	}
+	count, bytes := number("WALTZ_TAKEOVER", 300_000), number("WALTZ_TAKEOVER_DATA", 200)
 	times := &stopwatch{at: map[string]time.Time{}}
 	c := cluster.New(b, cluster.Options{Disk: b.TempDir(), Logger: slog.New(times)})
-	fill(b, c, txn.ID(count))
+	fill(b, c, txn.ID(count), bytes)
 	c.StartServer()
 	c.Whole(patience)
 	var total, opened, rebuilt, first time.Duration
@@ -71,6 +68,14 @@ func BenchmarkTakeover(b *testing.B) {
 	ms(first, "append-ms")
 }
 
+// number is an environment variable's, or another.
+func number(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
 // stopwatch is a log that remembers when something was said first.
 type stopwatch struct {
 	mu sync.Mutex
@@ -102,7 +107,7 @@ func (s *stopwatch) of(message string) time.Time {
 }
 
 // fill writes a log of session 1 into all storages, past the servers.
-func fill(b *testing.B, c *cluster.Cluster, count txn.ID) {
+func fill(b *testing.B, c *cluster.Cluster, count txn.ID, bytes int) {
 	b.Helper()
 	m, version, err := metadata.LoadPartition(b.Context(), c.Meta, 0)
 	require.NoError(b, err)
@@ -120,7 +125,7 @@ func fill(b *testing.B, c *cluster.Cluster, count txn.ID) {
 	}
 	_, err = metadata.SavePartition(b.Context(), c.Meta, 0, m, version)
 	require.NoError(b, err)
-	data := make([]byte, 200)
+	data := make([]byte, bytes)
 	for first, frame := txn.ID(0), record.Frame(nil); first < count; {
 		last := min(first+2999, count-1)
 		frame = frame[:0]

@@ -56,7 +56,9 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: until TEXT ARG...")
 	}
-	for end := time.Now().Add(untilMax); ; time.Sleep(100 * time.Millisecond) {
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(untilMax); ; <-again.C {
 		out, _ := command(ts, args[1:]...).Output()
 		if strings.Contains(string(out), args[0]) {
 			return

@@ -31,7 +31,7 @@ func BenchmarkStorageComesBack(b *testing.B) {
 		m.Slowest()
 		was := c.Front().Stats().Partitions[0].Replicas.CopiedBytes
 		c.Storages[2].Stop()
-		time.Sleep(2 * time.Second) // that long it is away
+		<-time.After(2 * time.Second) // that long it is away
 		c.Storages[2].Start()
 		began := time.Now()
 		c.Whole(patience)
@@ -58,7 +58,7 @@ func BenchmarkStorageComesBack(b *testing.B) {
 func rate(b *testing.B, m *cluster.Model, d time.Duration) float64 {
 	b.Helper()
 	from, began := m.Acked(), time.Now()
-	time.Sleep(d) // that long it is counted
+	<-time.After(d) // that long it is counted
 	return float64(m.Acked()-from) / time.Since(began).Seconds()
 }
 

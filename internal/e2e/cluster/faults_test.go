@@ -127,7 +127,7 @@ var faults = map[string]func(*testing.T, *cluster.Cluster, *cluster.Model, *rand
 				s.Crash(r.Uint64())
 			}
 		}
-		time.Sleep(time.Duration(r.IntN(50)) * time.Millisecond) // of no importance but variety
+		<-time.After(time.Duration(r.IntN(50)) * time.Millisecond) // of no importance but variety
 		for i, s := range c.Storages {
 			if i != down {
 				s.Start()

@@ -143,7 +143,7 @@ func TestConfirmIsShared(t *testing.T) {
 	for range callers {
 		done.Go(func() { require.NoError(t, s.Confirm(context.Background())) })
 	}
-	time.Sleep(10 * time.Millisecond) // so that most of them wait; it does not matter if not
+	<-time.After(10 * time.Millisecond) // so that most of them wait; it does not matter if not
 	close(hung)
 	done.Wait()
 	for name, st := range c.storages {

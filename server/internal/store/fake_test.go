@@ -232,7 +232,7 @@ func (s *storage) Read(ctx context.Context, _ txn.Partition, first, last txn.ID,
 	var delay time.Duration
 	s.set(func() { delay = s.delay })
 	if delay > 0 {
-		time.Sleep(delay)
+		<-time.After(delay)
 	}
 	s.set(func() {
 		s.reads++

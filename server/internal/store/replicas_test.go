@@ -348,7 +348,7 @@ func TestMetadataThatCanNotBeWritten(t *testing.T) {
 	c.storages["s2"].restart()
 	require.Eventually(t, func() bool { return meta.refused.Load() > 0 }, patience, time.Millisecond)
 	before := meta.refused.Load()
-	time.Sleep(100 * time.Millisecond) // how often it tries is what is looked at
+	<-time.After(100 * time.Millisecond) // how often it tries is what is looked at
 	require.Less(t, meta.refused.Load()-before, int64(10))
 	meta.refuse.Store(false)
 	require.Eventually(t, func() bool { return replica(s, "s2").Counts }, patience, time.Millisecond)

@@ -3,8 +3,6 @@ package sim
 import (
 	"fmt"
 	"math"
-
-	"github.com/waltz-log/waltz/internal/txn"
 )
 
 // fault breaks something, if it can be broken now.
@@ -54,6 +52,12 @@ func (w *world) fault(a action) bool {
 		return w.assign(a)
 	case opStrand:
 		return w.strand(a)
+	case opRelapse:
+		return w.relapse(a)
+	case opEcho:
+		return w.echo(a)
+	case opGhost:
+		return w.ghost(a)
 	}
 	return true
 }
@@ -215,75 +219,6 @@ func (w *world) breakLink(a action) bool {
 		}
 	}
 	return false
-}
-
-// strand leaves one storage with records that no other has: the server's other
-// streams break, that storage takes and syncs what was meant for all, and the
-// server crashes. The storage is cut off, and most often another server takes over
-// without it and appends records of its own.
-func (w *world) strand(a action) bool {
-	t := w.servers[int(a.a)%len(w.servers)].tenure
-	if t == nil || t.ended || !t.isOpen || !t.seq.serving {
-		return false
-	}
-	only := t.links[int(a.b>>4)%len(w.storages)]
-	if only == nil || !only.s.up {
-		return false
-	}
-	for _, l := range t.links {
-		if l != nil && l != only {
-			l.queue = nil
-			t.unlink(l.s)
-		}
-	}
-	t.appendSome(1+int(a.b>>8)%6, a.a)
-	for range only.queue {
-		only.s.stream(only)
-	}
-	w.note("s%d is stranded, %c crashes", int64(only.s.index+1), int64(t.server.letter()))
-	only.s.sync(1)
-	t.ended = true
-	w.push(&packet{kind: reopenTimer, server: t.server})
-	for i := range w.cut {
-		w.cut[i][only.s.index] = true
-	}
-	if a.b&3 != 0 {
-		w.takeOver(w.servers[(t.server.index+int(a.b>>2)&1)%len(w.servers)], int(a.b>>11)%6)
-	}
-	return true
-}
-
-// appendSome has a session append some records of its clients at once.
-func (t *tenure) appendSome(n int, b uint16) {
-	for i := range n {
-		if c := t.w.clients[i%len(t.w.clients)]; len(c.open) < attemptsMax && t.seq.room() {
-			try := c.begin(b + uint16(i))
-			t.seq.attempt(try, sending{mark: try.mark}, txn.None)
-			try.later()
-			t.flush()
-		}
-	}
-}
-
-// takeOver has a server open a session with those storages that can be reached,
-// while everything goes its way, and append some records.
-func (w *world) takeOver(s *server, n int) {
-	s.open()
-	t := s.tenure
-	for range 12 * len(w.storages) {
-		if t.ended || len(w.flight) == 0 || t.isOpen && t.seq.serving {
-			break
-		}
-		w.deliver(w.take(0))
-		for _, s := range w.storages {
-			if s.up {
-				s.sync(1)
-			}
-		}
-	}
-	if !t.ended && t.isOpen && t.seq.serving {
-		t.appendSome(n, uint16(n))
-	}
 }
 
 func (w *world) crashServer(a action) bool {

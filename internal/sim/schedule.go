@@ -31,13 +31,16 @@ const (
 	opServerCrash
 	opAssign
 	opStrand
+	opRelapse
+	opEcho
+	opGhost
 	ops
 )
 
 const firstFault = opCrash
 
 func (o op) String() string {
-	return strings.Fields("deliver sync submit subscribe open confirm crash wipe backup restore lose repeat timeout split mend slow break target servercrash assign strand")[o]
+	return strings.Fields("deliver sync submit subscribe open confirm crash wipe backup restore lose repeat timeout split mend slow break target servercrash assign strand relapse echo ghost")[o]
 }
 
 // action is one thing that happens. The operands are read modulo whatever they
@@ -80,7 +83,7 @@ var ordinary = [ops]int{opDeliver: 520, opSync: 150, opSubmit: 110, opSubscribe:
 // exaggerates some, so that schedules differ in kind.
 var trouble = [ops]int{
 	opCrash: 22, opWipe: 6, opBackup: 6, opRestore: 5, opLose: 22, opRepeat: 24, opTimeout: 12, opSplit: 10, opMend: 6,
-	opSlow: 16, opBreak: 10, opTarget: 5, opServerCrash: 6, opAssign: 1, opStrand: 60,
+	opSlow: 16, opBreak: 10, opTarget: 5, opServerCrash: 6, opAssign: 1, opStrand: 60, opRelapse: 10, opEcho: 10, opGhost: 6,
 }
 
 // drawSetup derives a schedule's beginning from its seed.

@@ -38,6 +38,8 @@ type tenure struct {
 	learned txn.ID
 	seq     *sequencer
 	subs    [clientsMax]subscription
+
+	installs, truncates [storagesMax]*packet // the last ones, to be repeated
 }
 
 func (s *server) letter() rune { return rune('A' + s.index) }
@@ -150,7 +152,14 @@ func (t *tenure) switchable(target []string) {
 }
 
 func (t *tenure) request(storage string, o session.Output) {
-	t.w.push(&packet{kind: toStorage, t: t, s: t.w.storage(storage), out: o, call: &call{}})
+	p := &packet{kind: toStorage, t: t, s: t.w.storage(storage), out: o, call: &call{}}
+	switch o.(type) {
+	case session.SendTruncate:
+		t.truncates[p.s.index] = p
+	case session.SendInstall:
+		t.installs[p.s.index] = p
+	}
+	t.w.push(p)
 }
 
 func (t *tenure) endedBy(err error) {
@@ -173,6 +182,9 @@ func (t *tenure) opened(o session.Opened) {
 func (t *tenure) ready(o session.Ready) {
 	s := t.w.storage(o.Storage)
 	t.unlink(s)
+	if o.Last < t.leader.High() {
+		panic(violation{"P1", fmt.Sprintf("s%d takes appends of session %d behind %d, which began at %d", s.index+1, t.leader.Session(), o.Last, t.leader.High())})
+	}
 	l := &link{t: t, s: s, self: o.Replica}
 	t.links[s.index] = l
 	t.w.note("%c: s%d takes appends behind %d", int64(t.server.letter()), int64(s.index+1), int64(o.Last))

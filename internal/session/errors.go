@@ -23,6 +23,9 @@ var (
 	// ErrForeignData: a replica holds records of a partition that the metadata
 	// calls new, or claims a state that no replica can have.
 	ErrForeignData = errors.New("replica holds records that the metadata does not know of")
+	// ErrOneReplica: two storages have answered with one and the same replica, say
+	// since both names lead to one process. It takes part under one of them.
+	ErrOneReplica = errors.New("two storages are one replica")
 	// ErrNoSource: no member that counts can give a returning replica what it
 	// is missing now.
 	ErrNoSource = errors.New("no replica to copy from")

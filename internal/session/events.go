@@ -107,8 +107,9 @@ type (
 		Replica Replica
 		Last    txn.ID
 	}
-	// Unfit says that a replica cannot take part now, and why; for the operator.
-	// A Retry tries it again.
+	// Unfit says that a replica cannot take part now, and why, or, of one that was
+	// wiped, that it has no vote in the choice; for the operator. A Retry tries it
+	// again.
 	Unfit struct {
 		Storage string
 		Err     error

@@ -20,6 +20,7 @@ type replica struct {
 	inNext  bool    // the unanswered ChangeM records it
 	near    bool    // a newcomer: its last copy brought it to the committed end
 	again   bool    // it failed before it was opened this time
+	why     error   // what it was said to be unfit for
 }
 
 // step is how far a replica has come. The order matters.
@@ -111,43 +112,12 @@ func (l *Leader) promised(e Promised) {
 	if mutant.On("late-replica-without-floor") {
 		r.floor = txn.None
 	}
-	if err := l.check(r); err != nil {
-		r.step = unfit
-		l.emit(Unfit{Storage: r.storage, Err: err})
-	}
+	l.judge(r)
 	if l.phase == choosing {
 		l.choose()
 		return
 	}
 	l.bringIn(r)
-}
-
-// check reports a promise that no replica of this partition can make.
-func (l *Leader) check(r *replica) error {
-	p := r.promise
-	if err := Map(p.Map).Check(p.Last); err != nil {
-		return fmt.Errorf("%w: %w", ErrForeignData, err)
-	}
-	switch {
-	case p.Installed > p.Promised || p.Committed > p.Last || p.Replica.Incarnation == 0:
-		return fmt.Errorf("%w: installed %d, promised %d, committed %d, last %d", ErrForeignData, p.Installed, p.Promised, p.Committed, p.Last)
-	case len(l.m.Members) == 0 && p.Last != txn.None:
-		return fmt.Errorf("%w: the partition is new, the replica ends at %d", ErrForeignData, p.Last)
-	}
-	return nil
-}
-
-// votes reports whether a promise counts in the choice: the very replica that M
-// remembers, and not behind a session that M says it installed (step 3).
-func (l *Leader) votes(r *replica) bool {
-	m, ok := l.m.Member(r.storage)
-	if !ok || r.step != promised {
-		return false
-	}
-	if mutant.On("wiped-replica-counted") {
-		return true
-	}
-	return r.promise.Replica.Incarnation == m.Incarnation && r.promise.Installed >= m.Installed
 }
 
 // choose adopts the log with the greatest (installed, last ID) among a majority
@@ -187,31 +157,6 @@ func better(a, b Promise) bool {
 		return a.Installed > b.Installed
 	}
 	return a.Last > b.Last
-}
-
-// giveUpIfAllAnswered ends an attempt that no answer can help any more, so that
-// the operator hears of it at once.
-func (l *Leader) giveUpIfAllAnswered() {
-	if l.phase != choosing && l.phase != installing {
-		return
-	}
-	var wiped []string
-	able := 0
-	for _, r := range l.replicas {
-		switch {
-		case r.step == away || r.step == opening:
-			return
-		case r.step == unfit || (l.phase == choosing && !l.votes(r)):
-			wiped = append(wiped, r.storage)
-		case l.phase == installing && slices.Contains(l.targets(), r.storage):
-			able++
-		}
-	}
-	if l.phase == choosing {
-		l.end(fmt.Errorf("%w: %w: %v", ErrNoMajority, ErrWiped, wiped))
-	} else if !quorum.Reached(able, len(l.targets())) {
-		l.end(fmt.Errorf("%w: %w: %v", ErrNoMajority, ErrForeignData, wiped))
-	}
 }
 
 // bringIn makes a promised replica of the target ready to be installed: cut to
@@ -281,8 +226,7 @@ func (l *Leader) copyTo(r *replica) {
 	}
 	from := l.copySource(r)
 	if from == "" {
-		r.step = unfit
-		l.emit(Unfit{Storage: r.storage, Err: ErrNoSource})
+		l.reject(r, ErrNoSource)
 		return
 	}
 	r.step = copying

@@ -287,20 +287,21 @@ func (l *Leader) commit() {
 
 // Alive reports whether a majority of members, and while opening of the target
 // too, takes part or is on its way: whether the session can get on without those
-// that have failed. One that failed must have answered again.
+// that have failed. One that failed must have answered again. In the choice a
+// member takes part that has a vote, or was not asked in vain yet.
 func (l *Leader) Alive() bool {
 	if l.phase < choosing {
 		return true
 	}
 	members := l.memberNames()
-	membersAlive := quorum.Reached(l.alive(members), len(members))
+	membersAlive := quorum.Reached(l.alive(members, l.phase == choosing), len(members))
 	if l.phase >= open {
 		return membersAlive
 	}
 	// Once the log is chosen the old members have done their part.
 	chosen := l.phase > choosing || len(members) == 0
 	targets := l.targets()
-	return quorum.Reached(l.alive(targets), len(targets)) && (chosen || membersAlive)
+	return quorum.Reached(l.alive(targets, false), len(targets)) && (chosen || membersAlive)
 }
 
 // Majority reports whether a majority of the members of an open session fulfils
@@ -315,11 +316,15 @@ func (l *Leader) Majority(fulfils func(storage string) bool) bool {
 	return quorum.Reached(have, len(l.m.Members))
 }
 
-// alive counts the storages that have answered, or were not asked in vain yet.
-func (l *Leader) alive(storages []string) int {
+// alive counts the storages that have answered, with a vote if so wanted, or were
+// not asked in vain yet.
+func (l *Leader) alive(storages []string, voting bool) int {
 	have := 0
 	for _, storage := range storages {
-		if r := l.replica(storage); r != nil && (r.step > opening || r.step == opening && !r.again) {
+		r := l.replica(storage)
+		switch {
+		case r == nil:
+		case r.step == opening && !r.again, !voting && r.step > opening, voting && l.votes(r):
 			have++
 		}
 	}

@@ -58,7 +58,7 @@ func (w *world) run(t *testing.T, d *datadriven.TestData) string {
 	w.out.Reset()
 	commands := map[string]func(*datadriven.TestData){
 		"state": w.state, "open": w.open, "deliver": w.deliver, "show": w.show,
-		"restart": w.restart, "wipe": w.wipe, "append": w.append, "retry": w.retry, "target": w.target, "touch": w.touch, "recover": w.recover,
+		"restart": w.restart, "wipe": w.wipe, "append": w.append, "retry": w.retry, "target": w.target, "touch": w.touch, "recover": w.recover, "alive": w.alive,
 	}
 	command, ok := commands[d.Cmd]
 	if !ok {
@@ -106,7 +106,8 @@ func (w *world) setM(args map[string]string) {
 }
 
 func (w *world) setReplica(name string, args map[string]string) {
-	s := session.NewReplicaState(0, session.Replica{Incarnation: incarnation(name), Start: 1})
+	self := session.Incarnation(number(args["incarnation"], int64(incarnation(name))))
+	s := session.NewReplicaState(0, session.Replica{Incarnation: self, Start: 1})
 	s.Installed = txn.SessionID(number(args["installed"], 0))
 	s.Promised = txn.SessionID(number(args["promised"], int64(s.Installed)))
 	r := &disk{ReplicaState: s}
@@ -413,6 +414,11 @@ func describeLog(m session.Map, last txn.ID) string {
 		runs = append(runs, fmt.Sprintf("%d–%d by %d", e.First, end, e.Stamp))
 	}
 	return strings.Join(runs, ", ")
+}
+
+// alive tells whether a server's session can get on without those that failed.
+func (w *world) alive(d *datadriven.TestData) {
+	w.say("%t", w.servers[d.CmdArgs[0].Key].leader.Alive())
 }
 
 // append has a server append records up to an ID, to all that take them but

@@ -123,8 +123,12 @@ func TestNothingIsLostOnTheWay(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, o.report, report)
 	require.Equal(t, []any{
-		[]txn.Partition{1, 2}, metadata.Storage{Name: "s", Address: "a", Group: "g"}, true, "s", true, "s", txn.Partition(1), []string{"b"},
-		admin.Rebalance{DryRun: true, Replicas: 3, AtOnce: 2}, txn.Partition(1), true,
+		[]txn.Partition{1, 2},
+		metadata.Storage{Name: "s", Address: "a", Group: "g"},
+		true, "s", true, "s", txn.Partition(1),
+		[]string{"b"},
+		admin.Rebalance{DryRun: true, Replicas: 3, AtOnce: 2},
+		txn.Partition(1), true,
 	}, o.asked)
 }
 

@@ -302,10 +302,12 @@ func (s *suite[Tx, S]) quarantineOfAnother() {
 	o.LettersEvery = time.Hour
 	i, other := s.openOn(db, o, handlers...), s.open(o, handlers...)
 	var once sync.Once
+	done := make(chan struct{}) // the other one is gone again
 	db.set(func(step *applier.Step[Tx], apply func() error) error {
 		unknown := error(nil)
 		if step.New == last {
 			once.Do(func() {
+				defer close(done)
 				s.obstruct(last)
 				other.start()
 				other.wait(0, last)
@@ -319,6 +321,11 @@ func (s *suite[Tx, S]) quarantineOfAnother() {
 		return apply()
 	})
 	i.start()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		require.Fail(s, "no step came to the last transaction")
+	}
 	i.wait(0, last)
 	i.wait(0, s.moves(0, rand.New(rand.NewPCG(7, 7)), 40))
 	dead, held := s.followed(last)

@@ -39,11 +39,12 @@ func (s *Storage) Describe(ctx context.Context, p txn.Partition) (Description, e
 	return s.describe(ctx, r), nil
 }
 
-// List describes all replicas, in the order of their partitions, those that were
-// removed and have files too.
-func (s *Storage) List(ctx context.Context) ([]Description, error) {
+// List describes the replicas of some partitions, or of all if none is named, in the
+// order of the partitions, those that were removed and have files too. Each costs
+// reads from the disk, so ask for no more than is wanted.
+func (s *Storage) List(ctx context.Context, only ...txn.Partition) ([]Description, error) {
 	var all []Description
-	for _, r := range s.replicas() {
+	for _, r := range s.replicas(only...) {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}

@@ -141,12 +141,14 @@ func (s *Storage) flushAll() error {
 }
 
 // replicas returns all replicas, in the order of their partitions.
-func (s *Storage) replicas() []*replica {
+func (s *Storage) replicas(only ...txn.Partition) []*replica {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]*replica, 0, len(s.mu.replicas))
 	for _, p := range slices.Sorted(maps.Keys(s.mu.replicas)) {
-		all = append(all, s.mu.replicas[p])
+		if len(only) == 0 || slices.Contains(only, p) {
+			all = append(all, s.mu.replicas[p])
+		}
 	}
 	return all
 }

@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"google.golang.org/grpc"
 
@@ -25,15 +24,17 @@ func (s *adminService) ListReplicas(ctx context.Context, r *storagepb.ListReplic
 	if err != nil {
 		return nil, status(err)
 	}
-	all, err := st.List(ctx)
+	var only []txn.Partition
+	for _, p := range r.GetPartitions() {
+		only = append(only, txn.Partition(p))
+	}
+	all, err := st.List(ctx, only...)
 	if err != nil {
 		return nil, status(err)
 	}
 	answer := &storagepb.ListReplicasResponse{}
 	for _, d := range all {
-		if p := int32(d.Partition); len(r.GetPartitions()) == 0 || slices.Contains(r.GetPartitions(), p) {
-			answer.Replicas = append(answer.Replicas, replicaProto(&d))
-		}
+		answer.Replicas = append(answer.Replicas, replicaProto(&d))
 	}
 	return answer, nil
 }
@@ -164,11 +165,13 @@ func (s *adminService) Repair(stream grpc.BidiStreamingServer[storagepb.RepairRe
 	if err != nil {
 		return err
 	}
+	src := repairSource{stream: stream, answers: make(chan repairAnswer), stopped: s.running}
+	if err := s.goReceive(src.receive); err != nil {
+		return status(err)
+	}
 	done, err := st.Repair(stream.Context(), Repair{
 		Partition: txn.Partition(r.GetPartition()), First: txn.ID(r.GetFirst()), Last: txn.ID(r.GetLast()), Committed: txn.ID(r.GetCommitted()),
-	}, func(_ context.Context, first, last txn.ID) (record.Frame, error) {
-		return askForRecords(stream, first, last)
-	})
+	}, src.read)
 	if err != nil {
 		return status(err)
 	}
@@ -177,16 +180,51 @@ func (s *adminService) Repair(stream grpc.BidiStreamingServer[storagepb.RepairRe
 	})
 }
 
-func askForRecords(stream grpc.BidiStreamingServer[storagepb.RepairRequest, storagepb.RepairResponse], first, last txn.ID) (record.Frame, error) {
-	if err := stream.Send(&storagepb.RepairResponse{First: int64(first), Last: int64(last)}); err != nil {
+// repairSource is the caller of a Repair as its [Source]. A goroutine of its own
+// receives, until the handler has returned, since a caller that brings nothing may
+// not keep the storage from being closed.
+type repairSource struct {
+	stream  grpc.BidiStreamingServer[storagepb.RepairRequest, storagepb.RepairResponse]
+	answers chan repairAnswer
+	stopped context.Context
+}
+
+type repairAnswer struct {
+	request *storagepb.RepairRequest
+	err     error
+}
+
+func (s *repairSource) receive() {
+	for {
+		r, err := s.stream.Recv()
+		select {
+		case s.answers <- repairAnswer{r, err}:
+		case <-s.stream.Context().Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// read is a [Source].
+func (s *repairSource) read(ctx context.Context, first, last txn.ID) (record.Frame, error) {
+	if err := s.stream.Send(&storagepb.RepairResponse{First: int64(first), Last: int64(last)}); err != nil {
 		return nil, err
 	}
-	r, err := stream.Recv()
-	if err != nil {
-		return nil, err
+	select {
+	case a := <-s.answers:
+		if a.err != nil {
+			return nil, a.err
+		}
+		if f := a.request.GetFailure(); f != nil {
+			return nil, errors.New(f.GetMessage())
+		}
+		return a.request.GetFrame(), nil
+	case <-s.stopped.Done():
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	if f := r.GetFailure(); f != nil {
-		return nil, errors.New(f.GetMessage())
-	}
-	return r.GetFrame(), nil
 }

@@ -19,9 +19,14 @@ log of the one replica that has most. What only the others held is gone, acknowl
 or not. Use it when their disks are destroyed, never because they can't be reached: a
 storage that comes back later is fenced, and what it had acknowledged is lost.
 
-It asks the storages that answer for their state and says what it would keep and what
-may be gone. It does that only with --accept-data-loss, and never while a majority
-answers. That it was done is remembered in the metadata: waltz cluster status shows it.
+It asks the storages for their state and says what it would keep and what may be gone.
+It does that only with --accept-data-loss, and never while a majority answers. A member
+counts as lost if its machine says that no storage runs there, or if it was wiped, reset
+or removed. One that gives no answer may be there: it is waited for, unless --lost says
+that its disk is destroyed. Of the replicas that are left the one that has most is kept,
+or the one that --keep names.
+
+That it was done is remembered in the metadata: waltz cluster status shows it.
 Afterwards give the partition replicas again (waltz cluster rebalance), and rebuild
 views that had seen more than was kept.`,
 		Example: `  waltz cluster force-recover --server 10.0.0.1:7171 --partition 3
@@ -32,6 +37,8 @@ views that had seen more than was kept.`,
 	operatorFlags(cmd)
 	cmd.Flags().String("partition", "", "partition, from 0")
 	cmd.Flags().Bool("accept-data-loss", false, "do it")
+	cmd.Flags().String("keep", "", "storage whose replica to keep (default: the one that has most)")
+	cmd.Flags().StringSlice("lost", nil, "storages that give no answer and whose disks are destroyed, s1,s2,...")
 	need(cmd, "partition")
 	return cmd
 }
@@ -56,16 +63,19 @@ func runClusterRecover(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	accept, err := cmd.Flags().GetBool("accept-data-loss")
-	if err != nil {
+	how := admin.Recover{Keep: cmd.Flag("keep").Value.String()}
+	if how.Accept, err = cmd.Flags().GetBool("accept-data-loss"); err != nil {
+		return err
+	}
+	if how.Lost, err = cmd.Flags().GetStringSlice("lost"); err != nil {
 		return err
 	}
 	return operate(cmd, func(ctx context.Context, o admin.Operator) error {
-		r, err := o.ForceRecover(ctx, p, accept)
+		r, err := o.ForceRecover(ctx, p, how)
 		if r.Recovery.Kept == "" {
 			return err
 		}
-		if err != nil && !accept {
+		if err != nil && !how.Accept {
 			err = fmt.Errorf("%w: --accept-data-loss", err)
 		}
 		return errors.Join(err, printRecovery(cmd, r))

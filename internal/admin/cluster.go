@@ -48,9 +48,9 @@ type Operator interface {
 	// Rebalance plans which storages should have which partition, and begins with the
 	// first changes unless it is a dry run. Call it again until nothing is left.
 	Rebalance(ctx context.Context, r Rebalance) (Plan, error)
-	// ForceRecover gives up the members of a partition that are lost for good. Without
-	// accept it changes nothing, and the report says what it would do.
-	ForceRecover(ctx context.Context, p txn.Partition, accept bool) (Report, error)
+	// ForceRecover gives up the members of a partition that are lost for good. Unless
+	// that is accepted it changes nothing, and the report says what it would do.
+	ForceRecover(ctx context.Context, p txn.Partition, r Recover) (Report, error)
 }
 
 // Leaders is what a server knows of the partitions that it owns.

@@ -2,7 +2,9 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/waltz-log/waltz/internal/quorum"
@@ -11,6 +13,13 @@ import (
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/metadata"
 )
+
+// Recover says how to recover a partition by force.
+type Recover struct {
+	Accept bool     // do it; else only say what would be done
+	Keep   string   // storage whose replica to keep; empty: that which has most
+	Lost   []string // members that give no answer, of which the operator knows that they are lost
+}
 
 // Report says what a forced recovery keeps and what may be gone.
 type Report struct {
@@ -26,10 +35,27 @@ type Report struct {
 // It is safe against servers, whatever they believe: the number that it claims makes
 // an attempt to open a session lose its compare-and-set, an open session hears of it
 // by its watch, and the replica that is kept refuses everything below the next
-// session that opens. It is not safe against the operator: if the members that were
-// given up are not lost but out of sight, what they have acknowledged is lost by this
-// call.
-func (c *Cluster) ForceRecover(ctx context.Context, p txn.Partition, accept bool) (Report, error) {
+// session that opens. Nor is it ever decided on answers from before a session that
+// opened meanwhile: M is read first, the storages are asked after that, and only the
+// very version that was read is changed, else all begins anew. It is not safe against
+// the operator: if the members that were given up are not lost but out of sight, what
+// they have acknowledged is lost by this call.
+func (c *Cluster) ForceRecover(ctx context.Context, p txn.Partition, r Recover) (Report, error) {
+	for range casMax {
+		report, err := c.forceRecover(ctx, p, r)
+		if !errors.Is(err, metadata.ErrVersion) {
+			return report, err
+		}
+	}
+	return Report{}, fmt.Errorf("state of partition %d is changed by others all the time: %w", p, metadata.ErrVersion)
+}
+
+// forceRecover tries once: [metadata.ErrVersion] if M was changed meanwhile.
+func (c *Cluster) forceRecover(ctx context.Context, p txn.Partition, r Recover) (Report, error) {
+	m, version, err := metadata.LoadPartition(ctx, c.Metadata, p)
+	if err != nil {
+		return Report{}, partitionError(p, err)
+	}
 	if c.Leaders != nil {
 		if leader, ok := c.Leaders.Leader(p); ok && leader.Open && leader.Problem == "" {
 			return Report{}, refusef("partition %d is open in session %d on this server: its majority answers, or did a few seconds ago; if it does not any more, try again", p, leader.Session)
@@ -39,17 +65,15 @@ func (c *Cluster) ForceRecover(ctx context.Context, p txn.Partition, accept bool
 	if err != nil {
 		return Report{}, err
 	}
-	found := c.ask(ctx, storages, []txn.Partition{p})
-	var report Report
-	err = c.change(ctx, p, func(m *metadata.PartitionState) (err error) {
-		report, err = c.recover(p, m, found)
-		if err == nil && !accept {
-			err = refusef("nothing was changed: see what would be lost, and accept it")
-		}
-		return err
-	})
+	report, err := c.recover(p, &m, c.ask(ctx, storages, []txn.Partition{p}), r)
+	if err == nil && !r.Accept {
+		err = refusef("nothing was changed: see what would be lost, and accept it")
+	}
 	if err != nil {
 		return report, err
+	}
+	if _, err := metadata.SavePartition(ctx, c.Metadata, p, m, version); err != nil {
+		return Report{}, partitionError(p, err)
 	}
 	report.Done = true
 	c.logger().Warn("partition recovered by force", "partition", p, "kept", report.Recovery.Kept, "last", int64(report.Recovery.Last),
@@ -57,53 +81,149 @@ func (c *Cluster) ForceRecover(ctx context.Context, p txn.Partition, accept bool
 	return report, nil
 }
 
+// candidate is a replica that may be kept.
+type candidate struct {
+	*Replica
+	log session.Map
+}
+
 // recover makes M what it will be, and says what that means.
-func (c *Cluster) recover(p txn.Partition, m *metadata.PartitionState, found map[string]answer) (Report, error) {
+func (c *Cluster) recover(p txn.Partition, m *metadata.PartitionState, found map[string]answer, r Recover) (Report, error) {
 	report := Report{Partition: p, Replicas: []Replica{}}
 	if len(m.Members) == 0 {
 		return report, refusef("partition %d has never been open: there is nothing to recover; move it to storages that answer", p)
 	}
-	var counting []string
-	var best *Replica
 	for _, name := range m.Replicas() {
 		report.Replicas = append(report.Replicas, inspect(*m, name, p, found[name]))
-		r := &report.Replicas[len(report.Replicas)-1]
-		if r.counts(*m) {
-			counting = append(counting, name)
-		}
-		if r.Known && found[name].replicas[p].Closed == nil && found[name].replicas[p].Service == storageclient.InService && r.Last > txn.None && (best == nil || betterThan(r, best)) {
-			best = r
-		}
 	}
-	if quorum.Reached(len(counting), len(m.Members)) {
-		return report, refusef("a majority of partition %d answers: %s of %s; a server can open it without loss",
-			p, strings.Join(counting, ", "), strings.Join(memberNames(*m), ", "))
+	if err := mayRecover(p, *m, report.Replicas, found, r.Lost); err != nil {
+		return report, err
 	}
-	if best == nil {
-		return report, refusef("no storage that answers holds a record of partition %d; restore a disk from a back-up, reset its replica, and try again", p)
+	able := candidates(p, report.Replicas, found)
+	kept, err := choose(p, able, r.Keep)
+	if err != nil {
+		return report, err
 	}
 	before := *m
-	kept := metadata.Member{Storage: best.Storage, Incarnation: best.Incarnation, Installed: best.Installed}
-	*m = before.Recover(kept, session.Recovery{At: txn.TimestampOf(c.now()), Last: best.Last, LastStamp: best.LastStamp})
+	member := metadata.Member{Storage: kept.Storage, Incarnation: kept.Incarnation, Installed: kept.Installed}
+	*m = before.Recover(member, session.Recovery{At: txn.TimestampOf(c.now()), Last: kept.Last, LastStamp: kept.LastStamp})
 	report.Recovery = m.Recoveries[len(m.Recoveries)-1]
-	report.Losses = c.losses(p, before, *best, report.Recovery)
+	report.Losses = append(others(able, kept), c.losses(p, before, *kept.Replica, report.Recovery)...)
 	return report, nil
 }
 
-// betterThan compares as step 3 of the protocol does.
+// mayRecover refuses unless a majority of the members is lost, as far as anybody can
+// tell.
+func mayRecover(p txn.Partition, m metadata.PartitionState, replicas []Replica, found map[string]answer, lost []string) error {
+	var counting, unclear []string
+	for _, r := range replicas {
+		if r.counts(m) {
+			counting = append(counting, r.Storage)
+		}
+	}
+	if quorum.Reached(len(counting), len(m.Members)) {
+		return refusef("a majority of partition %d answers: %s of %s; a server can open it without loss",
+			p, strings.Join(counting, ", "), strings.Join(memberNames(m), ", "))
+	}
+	for _, name := range lost {
+		if _, ok := m.Member(name); !ok {
+			return invalidf("storage %q is no member of partition %d", name, p)
+		}
+		if slices.Contains(counting, name) {
+			return refusef("storage %s answers: it is not lost", name)
+		}
+	}
+	for _, r := range replicas {
+		if why := notLost(p, m, r, found[r.Storage], slices.Contains(lost, r.Storage)); why != "" {
+			unclear = append(unclear, why)
+		}
+	}
+	if len(unclear) > 0 {
+		return refusef("partition %d may have its majority back: %s", p, strings.Join(unclear, "; "))
+	}
+	return nil
+}
+
+// notLost says why a replica must not be given up: it is a member that may hold all
+// that it acknowledged. Lost is one of which the machine says that no storage runs
+// there, which has no replica, or another one than M remembers; silence is none of
+// these.
+func notLost(p txn.Partition, m metadata.PartitionState, r Replica, a answer, saidLost bool) string {
+	member, ok := m.Member(r.Storage)
+	switch {
+	case !ok || r.counts(m) || a.deserted:
+		return ""
+	case a.err != nil && !saidLost:
+		return fmt.Sprintf("storage %s gives no answer, which does not say that it is lost (%v): wait for it; if its disk is destroyed, say so by --lost %[1]s", r.Storage, a.err)
+	case r.Known && r.Incarnation == member.Incarnation && r.Installed >= member.Installed && a.replicas[p].Service == storageclient.OutOfService:
+		return fmt.Sprintf("the replica of storage %s is only out of service: waltz storage availability on --storage %s --partition %d", r.Storage, a.address, p)
+	}
+	return ""
+}
+
+// candidates returns the replicas that have records and can serve.
+func candidates(p txn.Partition, replicas []Replica, found map[string]answer) (all []candidate) {
+	for i := range replicas {
+		r, held := &replicas[i], found[replicas[i].Storage].replicas[p]
+		if r.Known && held.Closed == nil && held.Service == storageclient.InService && r.Last > txn.None {
+			all = append(all, candidate{r, held.Promise.Map})
+		}
+	}
+	return all
+}
+
+// choose returns the replica of the storage that was asked for, or else the best one.
+func choose(p txn.Partition, able []candidate, keep string) (best candidate, err error) {
+	for _, one := range able {
+		if keep == one.Storage || keep == "" && (best.Replica == nil || betterThan(one.Replica, best.Replica)) {
+			best = one
+		}
+	}
+	switch {
+	case best.Replica != nil:
+		return best, nil
+	case keep != "":
+		return best, refusef("storage %s can't be kept: no replica of partition %d that it serves has a record", keep, p)
+	}
+	return best, refusef("no storage that answers holds a record of partition %d; restore a disk from a back-up, reset its replica, and try again", p)
+}
+
+// betterThan compares as step 3 of the protocol does, (installed, last), but takes a
+// record of a session for its installation. The protocol can't, since a newcomer's
+// vote is none; here only the records matter. A newcomer is copied to from the
+// session's own log, so its log up to a record with stamp s is that of session s, all
+// with which s began included: what installing s says of a log, too. So of two logs of
+// which one is the other's prefix the longer is kept, unless its excess is of sessions
+// before the one that the shorter has installed: that session has cut them, they are
+// committed nowhere, and may have been refused.
 func betterThan(a, b *Replica) bool {
-	if a.Installed != b.Installed {
-		return a.Installed > b.Installed
+	if a.reached() != b.reached() {
+		return a.reached() > b.reached()
 	}
 	return a.Last > b.Last
+}
+
+// reached returns the highest session whose beginning the log is known to hold.
+func (r *Replica) reached() txn.SessionID { return max(r.Installed, r.LastStamp) }
+
+// others says what the replicas that answer hold, and the one that is kept does not.
+func others(able []candidate, kept candidate) (all []string) {
+	for _, one := range able {
+		agreed := session.Agreement(one.log, one.Last, kept.log, kept.Last)
+		if one.Storage != kept.Storage && agreed < one.Last {
+			all = append(all, fmt.Sprintf("storage %s holds transactions %d to %d, which %s does not have or has others for; --keep %[1]s keeps its replica instead",
+				one.Storage, agreed+1, one.Last, kept.Storage))
+		}
+	}
+	return all
 }
 
 // losses says in words what the others may have held beyond what is kept.
 func (c *Cluster) losses(p txn.Partition, m metadata.PartitionState, kept Replica, r session.Recovery) []string {
 	all := []string{fmt.Sprintf("transactions above %d that only %s held are gone, acknowledged or not", kept.Last, strings.Join(r.Gone, ", "))}
-	if kept.Installed < m.Opened {
-		all = append(all, fmt.Sprintf("session %d was open last, and %s has installed only %d: everything that the sessions in between committed beyond its end is gone, "+
-			"and what it holds of session %d may be other records than were committed", m.Opened, kept.Storage, kept.Installed, kept.Installed))
+	if reached := kept.reached(); reached < m.Opened {
+		all = append(all, fmt.Sprintf("session %d was open last, and the log of %s reaches only into %d: everything that the sessions in between committed beyond its end is gone, "+
+			"and what it holds of session %d may be other records than were committed", m.Opened, kept.Storage, reached, reached))
 	}
 	if kept.Problem != "" {
 		all = append(all, fmt.Sprintf("of the replica that is kept: %s", kept.Problem))

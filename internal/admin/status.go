@@ -72,6 +72,9 @@ type Replica struct {
 	LastStamp   txn.SessionID       `json:"last_stamp"`
 	Committed   txn.ID              `json:"committed"`
 	Lag         int64               `json:"lag"` // transactions that it lacks of the high-water mark
+	// Unfit: it takes no part until somebody does what Problem says. A change that
+	// brings it in waits for that.
+	Unfit bool `json:"unfit,omitempty"`
 }
 
 // Status implements [Operator].
@@ -114,6 +117,8 @@ func (c *Cluster) Status(ctx context.Context, partitions []txn.Partition) (Statu
 type answer struct {
 	replicas map[txn.Partition]storageclient.Replica
 	err      error
+	deserted bool   // the storage's machine says that none runs there
+	address  string // of the storage
 }
 
 func (a answer) problem() string {
@@ -135,6 +140,7 @@ func (c *Cluster) ask(ctx context.Context, storages []metadata.Storage, partitio
 	wg.Wait()
 	found := map[string]answer{}
 	for i, s := range storages {
+		answers[i].address = s.Address
 		found[s.Name] = answers[i]
 	}
 	return found
@@ -149,7 +155,7 @@ func (c *Cluster) askOne(ctx context.Context, name string, partitions []txn.Part
 		return answer{err: fmt.Errorf("storage %s is not known yet", name)}
 	}
 	replicas, err := client.Replicas(ctx, partitions...)
-	a := answer{replicas: map[txn.Partition]storageclient.Replica{}, err: err}
+	a := answer{replicas: map[txn.Partition]storageclient.Replica{}, err: err, deserted: err != nil && client.Deserted(ctx)}
 	for _, r := range replicas {
 		a.replicas[r.Partition] = r
 	}

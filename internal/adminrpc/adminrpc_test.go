@@ -61,8 +61,8 @@ func (o *operator) Rebalance(_ context.Context, r admin.Rebalance) (admin.Plan, 
 	return o.plan, o.err
 }
 
-func (o *operator) ForceRecover(_ context.Context, p txn.Partition, accept bool) (admin.Report, error) {
-	o.asked = append(o.asked, p, accept)
+func (o *operator) ForceRecover(_ context.Context, p txn.Partition, r admin.Recover) (admin.Report, error) {
+	o.asked = append(o.asked, p, r)
 	return o.report, o.err
 }
 
@@ -87,7 +87,7 @@ func serve(t *testing.T, o admin.Operator) admin.Operator {
 func TestNothingIsLostOnTheWay(t *testing.T) {
 	replica := admin.Replica{
 		Storage: "s1", Role: admin.RoleMember, Recorded: 3, Problem: "p", Known: true, Incarnation: 1<<64 - 1,
-		Promised: 5, Installed: 4, Last: -1, LastStamp: 2, Committed: -1, Lag: 9,
+		Promised: 5, Installed: 4, Last: -1, LastStamp: 2, Committed: -1, Lag: 9, Unfit: true,
 	}
 	recovery := session.Recovery{At: 1, Session: 2, Kept: "s1", Last: 3, LastStamp: 4, Installed: 5, Opened: 6, Gone: []string{"s2"}}
 	o := &operator{
@@ -119,7 +119,7 @@ func TestNothingIsLostOnTheWay(t *testing.T) {
 	plan, err := c.Rebalance(ctx, admin.Rebalance{DryRun: true, Replicas: 3, AtOnce: 2})
 	require.NoError(t, err)
 	require.Equal(t, o.plan, plan)
-	report, err := c.ForceRecover(ctx, 1, true)
+	report, err := c.ForceRecover(ctx, 1, admin.Recover{Accept: true, Keep: "s1", Lost: []string{"s2"}})
 	require.NoError(t, err)
 	require.Equal(t, o.report, report)
 	require.Equal(t, []any{
@@ -128,7 +128,7 @@ func TestNothingIsLostOnTheWay(t *testing.T) {
 		true, "s", true, "s", txn.Partition(1),
 		[]string{"b"},
 		admin.Rebalance{DryRun: true, Replicas: 3, AtOnce: 2},
-		txn.Partition(1), true,
+		txn.Partition(1), admin.Recover{Accept: true, Keep: "s1", Lost: []string{"s2"}},
 	}, o.asked)
 }
 
@@ -147,7 +147,7 @@ func TestErrorsKeepTheirKind(t *testing.T) {
 // What would be lost is told though it is refused.
 func TestRefusedRecoveryTellsWhatItWouldDo(t *testing.T) {
 	o := &operator{report: admin.Report{Partition: 1, Recovery: session.Recovery{Kept: "s1"}, Replicas: []admin.Replica{}}, err: admin.ErrRefused}
-	report, err := serve(t, o).ForceRecover(t.Context(), 1, false)
+	report, err := serve(t, o).ForceRecover(t.Context(), 1, admin.Recover{})
 	require.ErrorIs(t, err, admin.ErrRefused)
 	require.Equal(t, "s1", report.Recovery.Kept)
 }

@@ -58,8 +58,8 @@ func (c *Client) Rebalance(ctx context.Context, r admin.Rebalance) (admin.Plan, 
 }
 
 // ForceRecover implements [admin.Operator].
-func (c *Client) ForceRecover(ctx context.Context, p txn.Partition, accept bool) (admin.Report, error) {
-	r, err := c.api.ForceRecover(ctx, &adminpb.ForceRecoverRequest{Partition: int32(p), AcceptDataLoss: accept})
+func (c *Client) ForceRecover(ctx context.Context, p txn.Partition, how admin.Recover) (admin.Report, error) {
+	r, err := c.api.ForceRecover(ctx, &adminpb.ForceRecoverRequest{Partition: int32(p), AcceptDataLoss: how.Accept, Keep: how.Keep, Lost: how.Lost})
 	if err != nil {
 		return admin.Report{}, fromStatus(err)
 	}

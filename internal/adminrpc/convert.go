@@ -140,6 +140,7 @@ func replicaTo(r admin.Replica) *adminpb.Replica {
 	return &adminpb.Replica{
 		Storage: r.Storage, Role: r.Role, Recorded: int64(r.Recorded), Problem: r.Problem, Known: r.Known, Incarnation: uint64(r.Incarnation),
 		Promised: int64(r.Promised), Installed: int64(r.Installed), Last: int64(r.Last), LastStamp: int64(r.LastStamp), Committed: int64(r.Committed), Lag: r.Lag,
+		Unfit: r.Unfit,
 	}
 }
 
@@ -148,6 +149,7 @@ func replicaFrom(r *adminpb.Replica) admin.Replica {
 		Storage: r.GetStorage(), Role: r.GetRole(), Recorded: txn.SessionID(r.GetRecorded()), Problem: r.GetProblem(), Known: r.GetKnown(),
 		Incarnation: session.Incarnation(r.GetIncarnation()), Promised: txn.SessionID(r.GetPromised()), Installed: txn.SessionID(r.GetInstalled()),
 		Last: txn.ID(r.GetLast()), LastStamp: txn.SessionID(r.GetLastStamp()), Committed: txn.ID(r.GetCommitted()), Lag: r.GetLag(),
+		Unfit: r.GetUnfit(),
 	}
 }
 

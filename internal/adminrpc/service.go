@@ -59,7 +59,7 @@ func (s *service) Rebalance(ctx context.Context, r *adminpb.RebalanceRequest) (*
 // ForceRecover implements the contract. What would be done comes as an answer, since
 // a refusal has no room for it.
 func (s *service) ForceRecover(ctx context.Context, r *adminpb.ForceRecoverRequest) (*adminpb.ForceRecoverResponse, error) {
-	report, err := s.o.ForceRecover(ctx, txn.Partition(r.GetPartition()), r.GetAcceptDataLoss())
+	report, err := s.o.ForceRecover(ctx, txn.Partition(r.GetPartition()), admin.Recover{Accept: r.GetAcceptDataLoss(), Keep: r.GetKeep(), Lost: r.GetLost()})
 	if err != nil && report.Recovery.Kept != "" && !r.GetAcceptDataLoss() {
 		err = nil
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -122,6 +124,21 @@ func (c *Client) Close() error {
 		c.closeErr = errors.Join(c.appends.Close(), c.bulk.Close())
 	})
 	return c.closeErr
+}
+
+// Deserted reports whether the machine at the storage's address says that nobody
+// listens there, so that no process of the storage runs. No answer, an address that
+// nobody knows, or a network without a way there say nothing of the storage.
+func (c *Client) Deserted(ctx context.Context) bool {
+	dial := c.o.Dial
+	if dial == nil {
+		dial = func(ctx context.Context, address string) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", address) }
+	}
+	conn, err := dial(ctx, c.o.Address)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // calling returns the context of a call, with its headers.

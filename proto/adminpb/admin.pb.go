@@ -362,6 +362,7 @@ type Replica struct {
 	Lag           int64                  `protobuf:"varint,10,opt,name=lag,proto3" json:"lag,omitempty"` // transactions that it lacks
 	Incarnation   uint64                 `protobuf:"fixed64,11,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	LastStamp     int64                  `protobuf:"varint,12,opt,name=last_stamp,json=lastStamp,proto3" json:"last_stamp,omitempty"`
+	Unfit         bool                   `protobuf:"varint,13,opt,name=unfit,proto3" json:"unfit,omitempty"` // it takes no part until somebody does what the problem says
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,6 +479,13 @@ func (x *Replica) GetLastStamp() int64 {
 		return x.LastStamp
 	}
 	return 0
+}
+
+func (x *Replica) GetUnfit() bool {
+	if x != nil {
+		return x.Unfit
+	}
+	return false
 }
 
 type Leader struct {
@@ -1225,6 +1233,8 @@ type ForceRecoverRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Partition      int32                  `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
 	AcceptDataLoss bool                   `protobuf:"varint,2,opt,name=accept_data_loss,json=acceptDataLoss,proto3" json:"accept_data_loss,omitempty"` // else it only tells what it would do
+	Keep           string                 `protobuf:"bytes,3,opt,name=keep,proto3" json:"keep,omitempty"`                                              // storage whose replica to keep; empty: that which has most
+	Lost           []string               `protobuf:"bytes,4,rep,name=lost,proto3" json:"lost,omitempty"`                                              // storages that give no answer and are lost all the same
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1271,6 +1281,20 @@ func (x *ForceRecoverRequest) GetAcceptDataLoss() bool {
 		return x.AcceptDataLoss
 	}
 	return false
+}
+
+func (x *ForceRecoverRequest) GetKeep() string {
+	if x != nil {
+		return x.Keep
+	}
+	return ""
+}
+
+func (x *ForceRecoverRequest) GetLost() []string {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
 }
 
 type ForceRecoverResponse struct {
@@ -1388,7 +1412,7 @@ const file_adminpb_admin_proto_rawDesc = "" +
 	"\x06health\x18\b \x01(\tR\x06health\x128\n" +
 	"\n" +
 	"recoveries\x18\t \x03(\v2\x18.waltz.admin.v1.RecoveryR\n" +
-	"recoveries\"\xc2\x02\n" +
+	"recoveries\"\xd8\x02\n" +
 	"\aReplica\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1a\n" +
@@ -1403,7 +1427,8 @@ const file_adminpb_admin_proto_rawDesc = "" +
 	" \x01(\x03R\x03lag\x12 \n" +
 	"\vincarnation\x18\v \x01(\x06R\vincarnation\x12\x1d\n" +
 	"\n" +
-	"last_stamp\x18\f \x01(\x03R\tlastStamp\"x\n" +
+	"last_stamp\x18\f \x01(\x03R\tlastStamp\x12\x14\n" +
+	"\x05unfit\x18\r \x01(\bR\x05unfit\"x\n" +
 	"\x06Leader\x12\x12\n" +
 	"\x04open\x18\x01 \x01(\bR\x04open\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12&\n" +
@@ -1451,10 +1476,12 @@ const file_adminpb_admin_proto_rawDesc = "" +
 	"\aat_once\x18\x03 \x01(\x05R\x06atOnce\"b\n" +
 	"\x11RebalanceResponse\x120\n" +
 	"\achanges\x18\x01 \x03(\v2\x16.waltz.admin.v1.ChangeR\achanges\x12\x1b\n" +
-	"\tunder_way\x18\x02 \x01(\x05R\bunderWay\"]\n" +
+	"\tunder_way\x18\x02 \x01(\x05R\bunderWay\"\x85\x01\n" +
 	"\x13ForceRecoverRequest\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12(\n" +
-	"\x10accept_data_loss\x18\x02 \x01(\bR\x0eacceptDataLoss\"\xcb\x01\n" +
+	"\x10accept_data_loss\x18\x02 \x01(\bR\x0eacceptDataLoss\x12\x12\n" +
+	"\x04keep\x18\x03 \x01(\tR\x04keep\x12\x12\n" +
+	"\x04lost\x18\x04 \x03(\tR\x04lost\"\xcb\x01\n" +
 	"\x14ForceRecoverResponse\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x124\n" +
 	"\brecovery\x18\x02 \x01(\v2\x18.waltz.admin.v1.RecoveryR\brecovery\x123\n" +

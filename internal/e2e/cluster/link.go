@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/waltz-log/waltz/internal/memnet"
 )
@@ -35,8 +36,11 @@ func (l *Link) Dial(ctx context.Context, _ string) (net.Conn, error) {
 	l.mu.Lock()
 	to, cut := l.to, l.cut
 	l.mu.Unlock()
-	if cut || to == nil {
+	if cut {
 		return nil, errCut
+	}
+	if to == nil {
+		return nil, syscall.ECONNREFUSED
 	}
 	c, err := to.Dial(ctx)
 	if err != nil {

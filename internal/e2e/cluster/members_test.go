@@ -108,7 +108,7 @@ func TestServerDiesWhileReplicasChange(t *testing.T) {
 func TestForcedRecovery(t *testing.T) {
 	c, m := start(t, cluster.Options{Storages: 5, Target: 3})
 	o := c.Operate()
-	_, err := o.ForceRecover(t.Context(), 0, true)
+	_, err := o.ForceRecover(t.Context(), 0, admin.Recover{Accept: true})
 	require.ErrorIs(t, err, admin.ErrRefused, "the majority answers")
 	m.Halt()
 	c.Whole(patience)
@@ -124,7 +124,7 @@ func TestForcedRecovery(t *testing.T) {
 	c.Storages[2].Start() // one comes back, empty: no vote
 	require.Eventually(t, func() bool { l, ok := c.Front().Leader(0); return ok && !l.Open }, patience, time.Millisecond)
 
-	report, err := o.ForceRecover(t.Context(), 0, false)
+	report, err := o.ForceRecover(t.Context(), 0, admin.Recover{})
 	require.ErrorIs(t, err, admin.ErrRefused)
 	require.Equal(t, "s2", report.Recovery.Kept)
 	require.Equal(t, high, report.Recovery.Last)
@@ -132,7 +132,7 @@ func TestForcedRecovery(t *testing.T) {
 	require.NotEmpty(t, report.Losses)
 	require.Empty(t, c.M(0).Recoveries, "nothing was changed")
 
-	report, err = o.ForceRecover(t.Context(), 0, true)
+	report, err = o.ForceRecover(t.Context(), 0, admin.Recover{Accept: true})
 	require.NoError(t, err)
 	require.True(t, report.Done)
 	is := c.M(0)

@@ -66,7 +66,7 @@ func (s *Session) next(l *link) step {
 		return step{over: true}
 	}
 	if l.sent == s.mu.queue.last {
-		l.current, l.keep = true, keepNothing
+		l.current, l.keep, l.older = true, keepNothing, nil
 		s.listCurrentLocked()
 		return step{over: true}
 	}
@@ -85,7 +85,7 @@ func (s *Session) next(l *link) step {
 		n.wait = true
 		return n
 	}
-	l.keep = g.last
+	l.keep, l.older = g.last, nil
 	s.keepLocked()
 	l.sent = g.last
 	l.window.push(g.last, len(g.frame))
@@ -105,30 +105,56 @@ func (l *link) await() bool {
 
 // sendOlder reads committed records from another storage and sends them. Unless
 // they reach the committed end it waits for the answer, so that one message at a
-// time is under way.
+// time is under way. One that was not taken for want of room is not read again.
 func (s *Session) sendOlder(l *link, n *step, p *progress) error {
 	goal := n.last
-	frame, span, err := s.fetch(l.storage, n.prev+1, goal, func(ctx context.Context, first txn.ID) (record.Frame, error) {
-		return s.readWithout(ctx, l, first, goal, s.c.CopyMax)
-	})
+	m, err := s.older(l, n.prev+1, goal)
 	if err != nil {
 		return &sourceError{err}
 	}
-	n.frame, n.last = frame, span.Last
+	n.frame, n.last = m.frame, m.span.Last
 	s.mu.Lock()
-	l.sent = span.Last
-	l.window.push(span.Last, len(frame))
+	l.sent = n.last
+	l.window.push(n.last, len(m.frame))
 	s.mu.Unlock()
 	if err := l.replica.Append(l.ctx, s.message(l, n.group, n.committed), l.answered); err != nil {
 		return err
 	}
 	p.sent(n.group, goal)
-	for span.Last < goal && !s.has(l, span.Last) {
+	for n.last < goal && !s.has(l, n.last) {
 		if !l.await() {
 			return nil // next finds out
 		}
 	}
 	return nil
+}
+
+// message is records that were read and checked.
+type message struct {
+	frame record.Frame
+	span  record.Span
+}
+
+// older returns the message that begins with first: the last one again, or one
+// that is read.
+func (s *Session) older(l *link, first, last txn.ID) (*message, error) {
+	s.mu.Lock()
+	m := l.older
+	s.mu.Unlock()
+	if m != nil && m.span.First == first {
+		return m, nil
+	}
+	frame, span, err := s.fetch(l.storage, first, last, func(ctx context.Context, first txn.ID) (record.Frame, error) {
+		return s.readWithout(ctx, l, first, last, s.c.CopyMax)
+	})
+	if err != nil {
+		return nil, err
+	}
+	m = &message{frame, span}
+	s.mu.Lock()
+	l.older = m
+	s.mu.Unlock()
+	return m, nil
 }
 
 func (s *Session) has(l *link, id txn.ID) bool {
@@ -199,10 +225,12 @@ func (p *progress) end() {
 
 // ahead is a read that was begun before it was asked for.
 type ahead struct {
-	first txn.ID
-	done  chan struct{}
-	frame record.Frame
-	err   error
+	first  txn.ID
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+	frame  record.Frame
+	err    error
 }
 
 // fetch reads records from first to last for a storage that lacks them, at least
@@ -211,18 +239,25 @@ type ahead struct {
 func (s *Session) fetch(to string, first, last txn.ID, read func(context.Context, txn.ID) (record.Frame, error)) (record.Frame, record.Span, error) {
 	s.mu.Lock()
 	got := s.mu.ahead[to]
-	delete(s.mu.ahead, to)
 	s.mu.Unlock()
-	if got != nil && got.first == first {
+	if got != nil {
+		if got.first != first {
+			got.cancel() // it was for naught
+		}
 		select {
 		case <-got.done:
 		case <-s.ctx.Done():
 			return nil, record.Span{}, context.Cause(s.ctx)
 		}
+		s.mu.Lock()
+		if s.mu.ahead[to] == got {
+			delete(s.mu.ahead, to)
+		}
+		s.mu.Unlock()
 	}
 	if got == nil || got.first != first || got.err != nil {
-		got = &ahead{first: first}
-		s.readInto(got, read)
+		got = s.newAhead(first)
+		got.read(read)
 	}
 	if got.err != nil {
 		return nil, record.Span{}, got.err
@@ -246,18 +281,37 @@ func (s *Session) fetchAhead(to string, first txn.ID, read func(context.Context,
 	if s.mu.err != nil {
 		return
 	}
-	a := &ahead{first: first, done: make(chan struct{})}
+	s.dropAheadLocked(to)
+	a := s.newAhead(first)
 	s.mu.ahead[to] = a
-	s.goDo(func() {
-		s.readInto(a, read)
-		close(a.done)
-	})
+	s.goDo(func() { a.read(read) })
 }
 
-func (s *Session) readInto(a *ahead, read func(context.Context, txn.ID) (record.Frame, error)) {
-	ctx, cancel := context.WithTimeoutCause(s.ctx, s.c.AnswerMax, s.noAnswer())
-	defer cancel()
-	a.frame, a.err = read(ctx, a.first)
+// dropAheadLocked gives up what was read ahead for a storage. One that is still
+// under way ends soon, and is waited for by the next.
+func (s *Session) dropAheadLocked(to string) {
+	a := s.mu.ahead[to]
+	if a == nil {
+		return
+	}
+	a.cancel()
+	select {
+	case <-a.done:
+		delete(s.mu.ahead, to)
+	default:
+	}
+}
+
+func (s *Session) newAhead(first txn.ID) *ahead {
+	a := &ahead{first: first, done: make(chan struct{})}
+	a.ctx, a.cancel = context.WithTimeoutCause(s.ctx, s.c.AnswerMax, s.noAnswer())
+	return a
+}
+
+func (a *ahead) read(read func(context.Context, txn.ID) (record.Frame, error)) {
+	defer close(a.done)
+	defer a.cancel()
+	a.frame, a.err = read(a.ctx, a.first)
 }
 
 // noAnswer is the cause of a call's end that took too long.

@@ -14,11 +14,17 @@ import (
 
 // step tells the leader of an event and carries out what follows. A replica that
 // begins to count may commit what it had answered before.
-func (s *Session) step(e session.Event) {
+func (s *Session) step(e session.Event) { s.stepAfter("", e) }
+
+// stepAfter is step for the event that a storage's answer is.
+func (s *Session) stepAfter(storage string, e session.Event) {
 	s.mu.Lock()
 	if s.mu.err != nil {
 		s.mu.Unlock()
 		return
+	}
+	if t := s.mu.troubles[storage]; t != nil {
+		t.err = nil // it answers, and whether it can take part the leader says now
 	}
 	s.performLocked(s.mu.leader.Step(e))
 	s.watchMajorityLocked()
@@ -57,8 +63,8 @@ func (s *Session) performLocked(out []session.Output) {
 		case session.Ready:
 			s.readyLocked(o)
 		case session.Unfit:
-			s.mu.failure = fmt.Errorf("storage %s: %w", o.Storage, o.Err)
 			s.retryLater(o.Storage, s.troubleLocked(o.Storage, "replica cannot take part", o.Err))
+			s.mu.troubles[o.Storage].err = o.Err
 		case session.Switchable:
 			s.switchableLocked(o)
 		case session.Ended:
@@ -224,7 +230,7 @@ func (s *Session) call(storage string, f func(context.Context, Replica) (session
 		s.replicaFailed(storage, err)
 		return
 	}
-	s.step(e)
+	s.stepAfter(storage, e)
 }
 
 // replicaFailed puts a replica aside and tries it again later.
@@ -239,42 +245,13 @@ func (s *Session) replicaFailedLocked(storage string, err error) {
 		return
 	}
 	wait := s.troubleLocked(storage, "replica failed", err)
-	if s.mu.failure == nil || !record.IsCorrupt(err) { // damage is final, so it may not hide what passes
-		s.mu.failure = fmt.Errorf("storage %s: %w", storage, err)
-	}
+	s.mu.troubles[storage].err = err
 	s.unlinkLocked(storage)
+	s.dropAheadLocked(storage)
 	s.performLocked(s.mu.leader.Step(session.Failed{Storage: storage, Err: err}))
 	if s.watchMajorityLocked(); s.mu.err == nil {
 		s.retryLater(storage, wait)
 	}
-}
-
-// trouble is a replica that does not take part.
-type trouble struct {
-	since time.Time
-	said  time.Time
-	tries int
-}
-
-// sayEvery is how often the log repeats that a replica is still in trouble.
-const sayEvery = time.Minute
-
-// troubleLocked notes that something with a replica failed, says so if that is
-// news, and returns how long to wait before it is tried again: twice as long each
-// time, up to Config.BackoffMax.
-func (s *Session) troubleLocked(storage, what string, err error) time.Duration {
-	t, now := s.mu.troubles[storage], time.Now()
-	if t == nil {
-		t = &trouble{since: now}
-		s.mu.troubles[storage] = t
-	}
-	if now.Sub(t.said) >= sayEvery {
-		s.c.Logger.Warn(what, "storage", storage, "session", int64(s.mu.leader.Session()), "error", err, "since", t.since, "tries", t.tries)
-		t.said = now
-	}
-	wait := min(s.c.Backoff<<min(t.tries, 20), s.c.BackoffMax)
-	t.tries++
-	return wait
 }
 
 // retryLater has a replica opened anew after a while.
@@ -284,33 +261,6 @@ func (s *Session) retryLater(storage string, wait time.Duration) {
 			s.step(session.Retry{Storage: storage})
 		}
 	})
-}
-
-// watchMajorityLocked starts and stops the count-down of a session whose
-// majority does not answer.
-func (s *Session) watchMajorityLocked() {
-	switch {
-	case s.mu.err != nil:
-	case s.mu.leader.Alive():
-		s.mu.lostFrom = time.Time{}
-	case s.c.LostMax <= 0:
-		s.finishLocked(fmt.Errorf("%w: %w", ErrNoMajority, s.mu.failure))
-	case s.mu.lostFrom.IsZero():
-		from := time.Now()
-		s.mu.lostFrom = from
-		s.goDo(func() { s.endIfLostSince(from) })
-	}
-}
-
-func (s *Session) endIfLostSince(from time.Time) {
-	if !s.sleep(s.c.LostMax) {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.lostFrom.Equal(from) {
-		s.finishLocked(fmt.Errorf("%w for %v: %w", ErrNoMajority, s.c.LostMax, s.mu.failure))
-	}
 }
 
 // sleep waits, and reports false if the session ended meanwhile.

@@ -34,6 +34,10 @@ type storage struct {
 	opens    int
 	largest  int           // bytes of one append
 	busy     bool          // TryAppend has no room
+	crowded  bool          // Append has no room
+	crowds   int           // so many times
+	mum      bool          // Read waits for its context
+	waited   int           // so many times
 	late     bool          // appends that find no room are refused by their answer
 	hung     chan struct{} // every call waits for its context, until it is closed
 	delay    time.Duration // of each read
@@ -199,6 +203,11 @@ func (s *storage) Append(_ context.Context, m session.Append, done func(session.
 		if err = s.down; err != nil {
 			return
 		}
+		if s.crowded {
+			s.crowds++
+			err = session.ErrBusy
+			return
+		}
 		span, _ := m.Records.Check()
 		write, refused := s.state.CheckAppend(&m, span)
 		if s.fullAt > 0 && len(s.log) >= s.fullAt && write {
@@ -230,7 +239,13 @@ func (s *storage) Read(ctx context.Context, _ txn.Partition, first, last txn.ID,
 		return nil, err
 	}
 	var delay time.Duration
-	s.set(func() { delay = s.delay })
+	mum := false
+	s.set(func() { delay, mum = s.delay, s.mum })
+	if mum {
+		<-ctx.Done()
+		s.set(func() { s.waited++ })
+		return nil, ctx.Err()
+	}
 	if delay > 0 {
 		<-time.After(delay)
 	}

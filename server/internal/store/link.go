@@ -45,14 +45,14 @@ type link struct {
 	keep    txn.ID // committed groups above it are kept for it; keepNothing: none
 	asked   bool   // it owes the answer to a Confirm
 	route   route
+	older   *message // what was read for it and may have to be sent again
 	watched struct {
 		took  txn.ID    // when it was looked at last
 		since time.Time // since when it has answered nothing that it was sent
 	}
 }
 
-func (s *Session) newLink(storage string, self session.Replica, last txn.ID) *link {
-	r, _ := s.replica(storage)
+func (s *Session) newLink(storage string, r Replica, self session.Replica, last txn.ID) *link {
 	l := &link{storage: storage, replica: r, self: self, sent: last, took: last, room: make(chan struct{}, 1), keep: keepNothing}
 	l.ctx, l.cancel = context.WithCancel(s.ctx)
 	l.answered = func(a session.Appended, err error) { s.answered(l, a, err) }
@@ -67,8 +67,13 @@ func (s *Session) newLink(storage string, self session.Replica, last txn.ID) *li
 // was sent to the others, else after catching up beside them.
 func (s *Session) readyLocked(o session.Ready) {
 	s.unlinkLocked(o.Storage)
+	r, ok := s.replica(o.Storage)
+	if !ok { // it was given up since it answered; not told here, within the leader's outputs
+		s.goDo(func() { s.replicaFailed(o.Storage, errUnreachable) })
+		return
+	}
 	delete(s.mu.troubles, o.Storage)
-	l := s.newLink(o.Storage, o.Replica, o.Last)
+	l := s.newLink(o.Storage, r, o.Replica, o.Last)
 	s.linkLocked(l)
 	s.watchStallLocked()
 	if l.sent == s.mu.queue.last {
@@ -102,8 +107,8 @@ func (s *Session) unlinkLocked(storage string) {
 // room after it had been sent: all that followed is refused too, for it does not
 // fit then, and those refusals must not count.
 func (s *Session) relinkLocked(old *link) *link {
-	l := s.newLink(old.storage, old.self, old.took)
-	l.full, l.fullAt, l.route = old.full, old.fullAt, old.route
+	l := s.newLink(old.storage, old.replica, old.self, old.took)
+	l.full, l.fullAt, l.route, l.older = old.full, old.fullAt, old.route, old.older
 	s.unlinkLocked(old.storage)
 	s.linkLocked(l)
 	return l

@@ -56,40 +56,51 @@ func (s *Session) readWithout(ctx context.Context, without *link, first, last tx
 }
 
 // ask calls one replica after the other that holds the records up to id, until
-// one can answer. Which comes first is said at route.
+// one can answer. Which comes first is said at route. Each gets Config.ReadMax to
+// answer; if that was too short for one or more, all that are linked by then are
+// asked again, with twice the time, until ctx or the session ends.
 func (s *Session) ask(ctx context.Context, without *link, id txn.ID, call func(context.Context, Replica) (int, error)) error {
-	var errs []error
-	links := s.readers(without, id)
-	for i, l := range links {
-		err := s.timed(ctx, l, i == len(links)-1, call)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
+	for limit := s.c.ReadMax; ; limit *= 2 {
+		late, err := s.askOnce(ctx, without, id, limit, call)
+		if err == nil || ctx.Err() != nil || !late || s.Err() != nil {
 			return err
 		}
+	}
+}
+
+// askOnce is one round of ask. It reports whether time was too short for somebody.
+func (s *Session) askOnce(ctx context.Context, without *link, id txn.ID, limit time.Duration, call func(context.Context, Replica) (int, error)) (late bool, _ error) {
+	var errs []error
+	for _, l := range s.readers(without, id) {
+		err := s.timed(ctx, l, limit, call)
+		if err == nil {
+			return false, nil
+		}
+		if ctx.Err() != nil {
+			return false, err
+		}
+		late = late || errors.Is(err, ErrNoAnswer)
 		errs = append(errs, l.wrap(err))
 	}
 	if len(errs) == 0 {
-		return errNobodyToReadFrom
+		return false, errNobodyToReadFrom
 	}
-	return errors.Join(errs...)
+	return late, errors.Join(errs...)
 }
 
-// timed makes one call and remembers how long it took. All but the last replica
-// to be asked have a limit.
-func (s *Session) timed(ctx context.Context, l *link, isLast bool, call func(context.Context, Replica) (int, error)) error {
-	if !isLast {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, s.c.ReadMax, fmt.Errorf("%w for %v", ErrNoAnswer, s.c.ReadMax))
-		defer cancel()
-	}
+// timed makes one call that has a limit, and remembers how long it took.
+func (s *Session) timed(ctx context.Context, l *link, limit time.Duration, call func(context.Context, Replica) (int, error)) error {
+	within, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w for %v", ErrNoAnswer, limit))
+	defer cancel()
 	s.mu.Lock()
 	l.route.underWay++
 	s.mu.Unlock()
 	began := time.Now()
-	n, err := call(ctx, l.replica)
+	n, err := call(within, l.replica)
 	took := time.Since(began)
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		err = context.Cause(within)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.route.underWay--

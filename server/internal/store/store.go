@@ -71,7 +71,6 @@ type Session struct {
 		isOpen   bool
 		closing  bool
 		err      error         // why it ended
-		failure  error         // the last one of a replica; of damage only if there was no other
 		moved    chan struct{} // closed and replaced when the queue shrinks, if somebody waits
 		waiters  int
 		lostFrom time.Time // since when no majority answers; zero: one does
@@ -147,10 +146,7 @@ func (s *Session) open(ctx context.Context) error {
 func (s *Session) notOpened(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.failure != nil {
-		return fmt.Errorf("%w; %w", context.Cause(ctx), s.mu.failure)
-	}
-	return context.Cause(ctx)
+	return s.failureLocked(context.Cause(ctx))
 }
 
 // readHighTime learns the last committed record's timestamp, below which the

@@ -132,8 +132,8 @@ func TestLostAnswer(t *testing.T) {
 func TestUnknown(t *testing.T) {
 	log := waltztest.New(t)
 	s := start(t, log, newDatabase(t), applier.Options{}, handlers()...)
-	log.Delay(time.Second)
-	hurry, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	log.Delay(3 * time.Second)
+	hurry, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := s.Receive(hurry, "", Delivery{Item: 17, Quantity: 10})
 	var unknown *waltz.UnknownError
@@ -150,7 +150,7 @@ func TestViewIsBehind(t *testing.T) {
 	_, err := s.Receive(t.Context(), "", Delivery{Item: 17, Quantity: 10}, txcontext.WaitApplied())
 	require.NoError(t, err)
 	log.SuspendFeed()
-	hurry, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	hurry, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	res, err := s.Receive(hurry, "", Delivery{Item: 17, Quantity: 5}, txcontext.WaitApplied())
 	var notApplied *txcontext.NotAppliedError

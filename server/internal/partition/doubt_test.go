@@ -3,6 +3,8 @@ package partition
 import (
 	"context"
 	"errors"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,4 +59,50 @@ func TestDoubtKeepsNobodyWaiting(t *testing.T) {
 		}
 	}
 	require.Equal(t, waiting, final)
+}
+
+// confirming is a session that notes in the call's context that it was asked.
+type confirming struct{ Session }
+
+type askedKey struct{}
+
+func (c *confirming) Confirm(ctx context.Context) error {
+	*ctx.Value(askedKey{}).(**confirming) = c
+	return nil
+}
+
+func (c *confirming) At(ctx context.Context, _ txn.Timestamp) (txn.ID, error) {
+	if *ctx.Value(askedKey{}).(**confirming) != c {
+		return txn.None, errors.New("another session was asked whether this one is the latest")
+	}
+	return 0, nil
+}
+
+// The session that answers is the one that has confirmed that it may, even if another
+// one opens at that moment.
+func TestAtConfirmsTheSessionThatAnswers(t *testing.T) {
+	b := start(t, nil).ready()
+	defer b.done()
+	was := b.session.Load()
+	one, other := &sessionRef{&confirming{was}}, &sessionRef{&confirming{was}}
+	var stop atomic.Bool
+	swapped := make(chan struct{})
+	go func() {
+		defer close(swapped)
+		for !stop.Load() {
+			b.session.Store(one)
+			b.session.Store(other)
+		}
+		b.session.Store(was)
+	}()
+	for b.session.Load() == was {
+		runtime.Gosched()
+	}
+	for range 100000 {
+		var asked *confirming
+		_, err := b.At(context.WithValue(t.Context(), askedKey{}, &asked), 0)
+		require.NoError(t, err)
+	}
+	stop.Store(true)
+	<-swapped
 }

@@ -99,6 +99,10 @@ func (p *Partition) Confirm(ctx context.Context) error {
 	if s == nil {
 		return p.notOpen()
 	}
+	return p.confirm(ctx, s)
+}
+
+func (p *Partition) confirm(ctx context.Context, s Session) error {
 	err := s.Confirm(ctx)
 	switch {
 	case err == nil || mutant.On("end-of-log-not-confirmed"):
@@ -130,7 +134,7 @@ func (p *Partition) At(ctx context.Context, t txn.Timestamp) (txn.ID, error) {
 	if s == nil {
 		return txn.None, p.notOpen()
 	}
-	if err := p.Confirm(ctx); err != nil {
+	if err := p.confirm(ctx, s); err != nil { // of the session that answers: another one may know more
 		return txn.None, err
 	}
 	id, err := s.At(ctx, t)
@@ -210,10 +214,11 @@ func (p *Partition) own() {
 	s := newSequencer(p)
 	defer s.searcher.stop()
 	defer s.doubter.stop()
-	wait, said := p.o.ReopenFirst, ""
+	wait, said, openMax := p.o.ReopenFirst, "", time.Duration(0)
 	for !p.isClosing() {
 		opened := p.o.Now()
-		err := s.open(p.openCtx)
+		err := s.openWithin(p.openCtx, openMax)
+		openMax = 0
 		why := &closure{damaged: record.IsCorrupt(err)}
 		if err == nil {
 			said, err = "", s.serve()
@@ -222,6 +227,7 @@ func (p *Partition) own() {
 			return
 		}
 		if errors.Is(err, errSwitch) {
+			openMax = switchOpenMax
 			continue
 		}
 		why.err = err

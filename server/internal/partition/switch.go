@@ -1,7 +1,9 @@
 package partition
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -22,6 +24,11 @@ type Switcher interface {
 // switchMax is how long what is in flight may take. What is not committed then is
 // settled as after a lost session.
 const switchMax = 500 * time.Millisecond
+
+// switchOpenMax is how long who sends waits in the inbox for the next session. After
+// that it is a session that can't be opened, like any other: what waits is refused as
+// unavailable, and it is tried again.
+const switchOpenMax = time.Second
 
 var errSwitch = errors.New("the replicas change")
 
@@ -56,4 +63,14 @@ func (s *sequencer) continues(next Session) bool {
 		stamp = s.session.ID()
 	}
 	return next.High() == s.next-1 && next.HighStamp() == stamp
+}
+
+// openWithin is open with a limit; 0: none.
+func (s *sequencer) openWithin(ctx context.Context, limit time.Duration) error {
+	if limit == 0 {
+		return s.open(ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no session was open within %v on the new replicas", limit))
+	defer cancel()
+	return s.open(ctx)
 }

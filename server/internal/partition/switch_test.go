@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,10 +22,18 @@ func (s *switching) Switches() <-chan struct{} { return s.switches }
 
 // startSwitching starts a partition, and returns where to say that it is time.
 func startSwitching(t *testing.T) (b *bundle, switches chan struct{}) {
+	return startSwitchingTo(t, func(context.Context) error { return nil })
+}
+
+// startSwitchingTo is startSwitching with something to do before a session is open.
+func startSwitchingTo(t *testing.T, before func(context.Context) error) (b *bundle, switches chan struct{}) {
 	switches = make(chan struct{}, 1)
 	b = start(t, func(o *Options) {
 		open := o.Open
 		o.Open = func(ctx context.Context, p txn.Partition, committed func(txn.ID)) (Session, error) {
+			if err := before(ctx); err != nil {
+				return nil, err
+			}
 			s, err := open(ctx, p, committed)
 			if err != nil {
 				return nil, err
@@ -77,4 +86,35 @@ func TestSwitchDoesNotWaitForEver(t *testing.T) {
 	}
 	b.log.Hold(false)
 	require.Nil(t, b.append(b.attempt(3, 0, lock(write, 7))).no)
+}
+
+// Replicas that no session can be opened on after a switch keep nobody waiting in the
+// inbox: what came is refused as unavailable, and taken again when one is open.
+func TestSwitchToReplicasThatDoNotAnswer(t *testing.T) {
+	var hang atomic.Bool
+	answer := make(chan struct{})
+	b, switches := startSwitchingTo(t, func(ctx context.Context) error {
+		if !hang.Load() {
+			return nil
+		}
+		select {
+		case <-answer:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+	defer b.done()
+	first := b.attempt(1, txn.None, lock(write, 5))
+	require.Nil(t, b.append(first).no)
+	hang.Store(true)
+	switches <- struct{}{}
+	b.eventually(func() bool { return b.Ready() != nil }, "the session is over")
+	waits := b.send(b.attempt(2, 0, lock(write, 6)))
+	b.eventually(func() bool { return b.waiting() == 0 }, "it is answered")
+	require.Equal(t, wire.Unavailable, b.answer(waits).no.Reason)
+	require.ErrorContains(t, b.Ready(), "no session was open within 1s")
+	close(answer)
+	b.ready()
+	require.Nil(t, b.append(again(b.sent[waits])).no)
 }

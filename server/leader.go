@@ -17,6 +17,12 @@ func (s *Server) Leader(p txn.Partition) (admin.Leader, bool) {
 	owned := s.mu.partitions[p]
 	is := owned.Stats()
 	leader := admin.Leader{Open: is.Open, Session: is.Session, HighWaterMark: is.HighWaterMark}
+	if session := s.sessions[p].Load(); session != nil && session.Err() == nil {
+		leader.Unfit = map[string]string{}
+		for storage, why := range session.Stats().Unfit {
+			leader.Unfit[storage] = why.Error()
+		}
+	}
 	switch err := owned.Ready(); {
 	case err != nil:
 		leader.Problem = err.Error()

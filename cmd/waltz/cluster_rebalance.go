@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -18,8 +19,9 @@ func newClusterRebalance() *cobra.Command {
 		Long: `Spread replicas over groups and storages, evenly and with as few moves as that takes,
 and empty those that are draining. The plan is printed, then its first steps are
 begun: so many partitions at a time as --at-once says, each in steps that keep a
-majority of its replicas. With --wait it goes on until nothing is left to do; without,
-call it again.`,
+majority of its replicas. With --wait it goes on until nothing is left to do, and fails
+when a replica is in the way that needs somebody, say to reset it; without, call it
+again.`,
 		Example: `  waltz cluster rebalance --server 10.0.0.1:7171 --dry-run
   waltz cluster rebalance --server 10.0.0.1:7171 --wait --timeout 2h
   waltz cluster rebalance --server 10.0.0.1:7171 --replicas 5 --wait`,
@@ -42,8 +44,13 @@ type rebalanced struct {
 	Done     bool           `json:"done"`
 }
 
-// rebalancePoll is how often a rebalance that waits looks.
-const rebalancePoll = 200 * time.Millisecond
+const (
+	// rebalancePoll is how often a rebalance that waits looks.
+	rebalancePoll = 200 * time.Millisecond
+	// stuckPolls is how many looks it takes between two at the storages, which are of all
+	// partitions and cost reads.
+	stuckPolls = 10
+)
 
 func runClusterRebalance(cmd *cobra.Command, _ []string) error {
 	var r admin.Rebalance
@@ -82,10 +89,19 @@ func runClusterRebalance(cmd *cobra.Command, _ []string) error {
 
 // goOn takes one step after the other.
 func goOn(ctx context.Context, o admin.Operator, r admin.Rebalance) error {
-	for {
+	for polls := 1; ; polls++ {
 		plan, err := o.Rebalance(ctx, r)
 		if err != nil || plan.Done() {
 			return err
+		}
+		if polls%stuckPolls == 0 {
+			s, err := o.Status(ctx, nil)
+			if err == nil {
+				err = stuck(s)
+			}
+			if err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -93,6 +109,20 @@ func goOn(ctx context.Context, o admin.Operator, r admin.Rebalance) error {
 		case <-time.After(rebalancePoll):
 		}
 	}
+}
+
+// stuck says which newcomers are in the way of a change until somebody does something
+// about them.
+func stuck(s admin.Status) error {
+	var all []error
+	for _, p := range s.States {
+		for _, r := range p.Replicas {
+			if r.Unfit && r.Role == admin.RoleNewcomer {
+				all = append(all, fmt.Errorf("partition %d can't have a replica on storage %s: %s", p.Partition, r.Storage, r.Problem))
+			}
+		}
+	}
+	return errors.Join(all...)
 }
 
 func printPlan(cmd *cobra.Command, p admin.Plan, done bool) error {

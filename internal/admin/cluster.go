@@ -64,6 +64,9 @@ type Leader struct {
 	Session       txn.SessionID `json:"session"`
 	HighWaterMark txn.ID        `json:"high_water_mark"`   // last committed; of the last session if it is not open
 	Problem       string        `json:"problem,omitempty"` // why it is not open, or can't append now
+	// Unfit are the replicas that take no part until somebody does something about
+	// them, by storage, and why. A [Replica] tells it to others.
+	Unfit map[string]string `json:"-"`
 }
 
 // Cluster implements [Operator] on the metadata. The zero value of a field that is

@@ -176,6 +176,9 @@ func (c *Cluster) describe(p txn.Partition, m metadata.PartitionState, found map
 	high := txn.None
 	for _, name := range m.Replicas() {
 		r := inspect(m, name, p, found[name])
+		if s.Leader != nil && s.Leader.Unfit[name] != "" {
+			r.Unfit, r.Problem = true, s.Leader.Unfit[name]
+		}
 		s.Replicas = append(s.Replicas, r)
 		high = max(high, r.Last)
 	}

@@ -26,6 +26,10 @@ var (
 	// ErrOneReplica: two storages have answered with one and the same replica, say
 	// since both names lead to one process. It takes part under one of them.
 	ErrOneReplica = errors.New("two storages are one replica")
+	// ErrGivenUp: a replica knows records to be committed that the log does not have,
+	// since an operator has recovered the partition by force without them. It may not
+	// drop them, so it takes no part until it is reset.
+	ErrGivenUp = errors.New("it holds committed records that were given up by a forced recovery")
 	// ErrNoSource: no member that counts can give a returning replica what it
 	// is missing now.
 	ErrNoSource = errors.New("no replica to copy from")
@@ -48,3 +52,9 @@ var ErrBusy = errors.New("too much waits for the storage")
 // ClaimAnew reports whether an ended attempt should be made again with a new
 // session number by a server that still owns the partition.
 func ClaimAnew(err error) bool { return errors.Is(err, ErrChanged) || errors.Is(err, ErrSourceLost) }
+
+// NeedsOperator reports whether a replica that is unfit for a reason stays so until
+// somebody does something about it.
+func NeedsOperator(err error) bool {
+	return errors.Is(err, ErrGivenUp) || errors.Is(err, ErrForeignData) || errors.Is(err, ErrOneReplica)
+}

@@ -180,6 +180,10 @@ func (l *Leader) bringIn(r *replica) {
 	if mutant.On("truncate-below-agreement") {
 		agreed = min(agreed, r.promise.Committed)
 	}
+	if agreed < r.promise.Committed && !mutant.On("truncate-below-committed") {
+		l.reject(r, givenUp(r.promise, agreed, l.partition))
+		return
+	}
 	if agreed < r.promise.Last {
 		r.step, r.last = truncating, agreed
 		l.emit(SendTruncate{Storage: r.storage, Message: Truncate{

@@ -37,6 +37,24 @@ func (l *Leader) reject(r *replica, why error) {
 	l.emit(Unfit{Storage: r.storage, Err: why})
 }
 
+// givenUp says why a replica would refuse to be cut to where it agrees with the log.
+// No session can choose a log without what is committed (P1), but an operator can.
+func givenUp(p Promise, agreed txn.ID, of txn.Partition) error {
+	return fmt.Errorf("%w: up to %d, and it agrees with the log up to %d; reset it with waltz storage reset --partition %d", ErrGivenUp, p.Committed, agreed, of)
+}
+
+// Unfit returns the replicas that take no part until somebody does something about
+// them, by storage, and why.
+func (l *Leader) Unfit() map[string]error {
+	all := map[string]error{}
+	for _, r := range l.replicas {
+		if r.step == unfit && l.wanted(r.storage) && NeedsOperator(r.why) {
+			all[r.storage] = r.why
+		}
+	}
+	return all
+}
+
 // check reports a promise that no replica of this partition can make.
 func (l *Leader) check(r *replica) error {
 	p := r.promise

@@ -25,6 +25,8 @@ type Stats struct {
 	KeptBytes   int            // committed, and kept for replicas that are about to catch up
 	Confirming  bool           // a Confirm is under way
 	CopiedBytes uint64         // read and sent again to replicas that caught up, so far
+
+	Unfit map[string]error // those that take no part until somebody does something about them, by storage, and why
 }
 
 // Stats returns a snapshot.
@@ -32,6 +34,7 @@ func (s *Session) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{QueueBytes: s.mu.queue.bytes, KeptBytes: s.mu.queue.keptBytes, CopiedBytes: s.copied.Load(), Confirming: s.mu.confirm.running != nil}
+	st.Unfit = s.mu.leader.Unfit()
 	for _, l := range s.mu.links {
 		st.Replicas = append(st.Replicas, ReplicaStats{
 			Storage: l.storage, Current: l.current, Counts: s.mu.leader.Counts(l.storage, l.self), Full: l.full != nil,

@@ -25,7 +25,7 @@ func BenchmarkStorageComesBack(b *testing.B) {
 	c.Whole(patience)
 	m.Progress(5000, patience)
 	var slowest, whole time.Duration
-	var copied, before, after float64
+	var copied, before, meanwhile, after float64
 	for b.Loop() {
 		before += rate(b, m, time.Second)
 		m.Slowest()
@@ -33,9 +33,10 @@ func BenchmarkStorageComesBack(b *testing.B) {
 		c.Storages[2].Stop()
 		<-time.After(2 * time.Second) // that long it is away
 		c.Storages[2].Start()
-		began := time.Now()
+		began, acked := time.Now(), m.Acked()
 		c.Whole(patience)
 		whole += time.Since(began)
+		meanwhile += float64(m.Acked() - acked)
 		copied += float64(c.Front().Stats().Partitions[0].Replicas.CopiedBytes - was)
 		after += rate(b, m, time.Second)
 		slowest = max(slowest, m.Slowest())
@@ -48,6 +49,7 @@ func BenchmarkStorageComesBack(b *testing.B) {
 	b.ReportMetric(float64(slowest.Microseconds())/1e3, "slowest-append-ms")
 	b.ReportMetric(float64(whole.Microseconds())/1e3/n, "back-to-whole-ms")
 	b.ReportMetric(before/n, "appends/s-before")
+	b.ReportMetric(meanwhile/whole.Seconds(), "appends/s-meanwhile")
 	b.ReportMetric(after/n, "appends/s-after")
 	b.ReportMetric(mbps, "copied-MB/s")
 	b.ReportMetric(disk, "disk-MB/s")

@@ -3,6 +3,7 @@ package session
 import (
 	"slices"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/txn"
 )
 
@@ -35,4 +36,13 @@ func (l *Leader) holds(r *replica, last txn.ID) bool {
 func (l *Leader) Counts(storage string, self Replica) bool {
 	r := l.replica(storage)
 	return r != nil && r.step == counted && r.promise.Replica == self
+}
+
+// Agrees reports whether records that a storage gave, the last of which is (last,
+// stamp), are those of the session's log. A read is bound to no start, so it may
+// come from a disk that was put back since the replica was opened, with a tail
+// that was never committed (rule 3). Equal (ID, stamp) means equal up to it. last
+// must not be above what was appended.
+func (l *Leader) Agrees(last txn.ID, stamp txn.SessionID) bool {
+	return l.logMap.StampAt(last) == stamp || mutant.On("reads-from-another-log")
 }

@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/waltz-log/waltz/internal/txn"
+import (
+	"github.com/waltz-log/waltz/internal/session"
+	"github.com/waltz-log/waltz/internal/txn"
+)
 
 // The faults of this file are several in a row, where they hurt most: what chance
 // alone would bring about once in millions of schedules.
@@ -30,6 +33,9 @@ func (w *world) strand(a action) bool {
 	}
 	w.note("s%d is stranded, %c crashes", int64(only.s.index+1), int64(t.server.letter()))
 	only.s.sync(1)
+	if a.b&0x80 != 0 {
+		only.s.backup = only.s.disk.clone() // of a tail that will most often be cut
+	}
 	t.ended = true
 	w.push(&packet{kind: reopenTimer, server: t.server})
 	for i := range w.cut {
@@ -100,6 +106,11 @@ func (w *world) relapse(a action) bool {
 	if !l.s.restore() {
 		return false
 	}
+	for _, end := range []txn.ID{l.s.disk.state.Last, t.leader.High()} { // somebody reads before the server notices
+		if end >= 0 && end <= t.leader.High() {
+			t.read(max(0, end-3), end)
+		}
+	}
 	l.breakOff()
 	for range 40 {
 		if t.ended || t.leader.Counts(l.s.name, l.s.disk.state.Self) || !w.deliverFirst(func(p *packet) bool { return p.t == t && p.kind != stream && p.kind != appended }) {
@@ -169,13 +180,18 @@ func (w *world) ghost(a action) bool {
 	}
 	w.cut[t.server.index][lost.index] = false
 	t.replicaFailed(lost, errNoAnswer)
+	t.step(session.Retry{Storage: lost.name})
+	ours := func(p *packet) bool { return p.t == t && p.kind != lostTimer && p.kind != retryTimer }
 	for range 40 {
-		if t.ended || t.links[lost.index] != nil || !w.deliverFirst(func(p *packet) bool { return p.t == t && p.s == lost }) {
+		if t.ended || t.links[lost.index] != nil || !w.deliverFirst(ours) {
 			break
 		}
 		lost.sync(1)
 	}
 	t.server.confirm()
+	for w.deliverFirst(func(p *packet) bool { return p.t == t && (p.kind == confirmSent || p.kind == confirmed) }) {
+		continue
+	}
 	return true
 }
 

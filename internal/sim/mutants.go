@@ -34,6 +34,7 @@ func Mutants() []Mutant {
 		{"install-end-unchecked", "a replica installs a session wherever its log ends (step 4)"},
 		{"append-ignores-promise", "a replica takes appends of a session below the one it has promised"},
 		{"prev-check-dropped", "a replica takes records that do not follow its last one"},
+		{"reads-from-another-log", "what a restarted storage gives to be copied or read is not compared with the session's log (rule 3)"},
 		{"feed-before-commit", "subscribers are fed what no majority has"},
 		{"uncounted-replica-confirms", "a replica that M does not record has a word in a read index"},
 		{"request-window-lost-after-open", "a takeover forgets the requests"},

@@ -92,10 +92,15 @@ func (t *tenure) read(first, last txn.ID) ([]*rec, bool) {
 		return t.own[first-high-1 : last-high], true
 	}
 	for _, l := range t.links {
-		if l != nil && l.s.up && !t.w.cut[t.server.index][l.s.index] && txn.ID(len(l.s.mem.log)) > last {
-			t.w.checkRead(l.s, last)
-			return l.s.mem.log[first : last+1], true
+		if l == nil || !l.s.up || t.w.cut[t.server.index][l.s.index] || txn.ID(len(l.s.mem.log)) <= last {
+			continue
 		}
+		if !t.leader.Agrees(last, l.s.mem.log[last].stamp) {
+			t.w.note("%c: s%d was read from, and has another log", int64(t.server.letter()), int64(l.s.index+1))
+			continue
+		}
+		t.w.checkRead(l.s, last)
+		return l.s.mem.log[first : last+1], true
 	}
 	return nil, false
 }

@@ -262,6 +262,10 @@ func (s *storage) readFor(p *packet) {
 	}
 	last := min(o.Last, o.First+3, txn.ID(len(s.mem.log))-1)
 	recs := append([]*rec(nil), s.mem.log[o.First:last+1]...)
+	if !p.t.leader.Agrees(last, s.mem.log[last].stamp) { // the server looks before it sends them on
+		s.w.push(&packet{kind: fromStorage, t: p.t, s: to, call: p.call, why: errMissing})
+		return
+	}
 	o.Message.Records = frameOf(recs)
 	s.w.push(&packet{kind: toStorage, t: p.t, s: to, call: p.call, out: o, recs: recs})
 }

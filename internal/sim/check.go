@@ -177,14 +177,17 @@ func (t *tenure) agrees(id txn.ID) {
 // members (I1).
 func (t *tenure) checkSynced(id txn.ID) {
 	r := t.w.written[place{id, t.leader.StampAt(id)}]
-	have := 0
-	for _, m := range t.m.Members {
+	have, members := 0, t.m.Members
+	if len(members) == 0 {
+		members = t.next.Members // it believes that they are recorded
+	}
+	for _, m := range members {
 		if r != nil && t.maySayThatItSynced(t.w.storage(m.Storage), r) {
 			have++
 		}
 	}
-	if r == nil || !quorum.Reached(have, len(t.m.Members)) {
-		panic(violation{"I1", fmt.Sprintf("session %d commits record %d, which %d of %d members have synced", t.leader.Session(), id, have, len(t.m.Members))})
+	if r == nil || !quorum.Reached(have, len(members)) {
+		panic(violation{"I1", fmt.Sprintf("session %d commits record %d, which %d of %d members have synced", t.leader.Session(), id, have, len(members))})
 	}
 }
 

@@ -64,7 +64,7 @@ func Found(ctx context.Context, s Store, f Founding) error {
 	if c.FormatVersion == 0 {
 		c.FormatVersion = FormatVersion
 	}
-	if err := f.validate(); err != nil {
+	if err := f.Validate(); err != nil {
 		return fmt.Errorf("create cluster: %w", err)
 	}
 	if _, err := LoadCluster(ctx, s); !errors.Is(err, ErrNotFound) {
@@ -94,14 +94,20 @@ func Found(ctx context.Context, s Store, f Founding) error {
 // that groups changes makes few writes of them.
 const createInFlightMax = 256
 
-func (f Founding) validate() error {
+// Validate reports every mistake in what a cluster is to begin with.
+func (f Founding) Validate() error {
 	errs := []error{f.Cluster.validate()}
 	if len(f.Targets) != f.Cluster.Partitions {
 		errs = append(errs, fmt.Errorf("%d targets for %d partitions", len(f.Targets), f.Cluster.Partitions))
 	}
+	names := map[string]string{} // by address
 	for _, storage := range f.Storages {
 		_, err := storage.withDefaults()
 		errs = append(errs, err)
+		if other, taken := names[storage.Address]; taken {
+			errs = append(errs, fmt.Errorf("storages %q and %q are both at %s: two names need two storages", other, storage.Name, storage.Address))
+		}
+		names[storage.Address] = storage.Name
 	}
 	return errors.Join(errs...)
 }

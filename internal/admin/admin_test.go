@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -63,6 +64,7 @@ func TestFoundPlacesByGroups(t *testing.T) {
 		{Partitions: 1},
 		{Storages: f.Storages},
 		{Partitions: 1, Replicas: 7, Storages: f.Storages},
+		{Partitions: 1, Replicas: 2, Storages: []metadata.Storage{{Name: "a", Address: "one:1"}, {Name: "b", Address: "one:1"}}},
 		{Partitions: metadata.PartitionsMax + 1, Storages: f.Storages},
 	} {
 		_, _, err = admin.Found(t.Context(), local.NewMemory(), bad)
@@ -116,6 +118,8 @@ func TestStoragesAreGuarded(t *testing.T) {
 	require.ErrorIs(t, c.PutStorage(t.Context(), storages("a1")[0], false), admin.ErrRefused)
 	require.ErrorIs(t, c.PutStorage(t.Context(), storages("x1")[0], true), admin.ErrRefused)
 	require.ErrorIs(t, c.PutStorage(t.Context(), metadata.Storage{Name: "d1", Address: "nowhere"}, false), admin.ErrInvalid)
+	require.ErrorIs(t, c.PutStorage(t.Context(), metadata.Storage{Name: "d1", Address: "b1:1"}, false), admin.ErrRefused, "b1 is there")
+	require.ErrorIs(t, c.PutStorage(t.Context(), metadata.Storage{Name: "a1", Address: "b1:1"}, true), admin.ErrRefused, "b1 is there")
 	require.NoError(t, c.PutStorage(t.Context(), metadata.Storage{Name: "a1", Address: "new:2"}, true))
 	s, _, err := metadata.LoadStorage(t.Context(), c.Metadata, "a1")
 	require.NoError(t, err)
@@ -147,4 +151,47 @@ func TestMoveIsChecked(t *testing.T) {
 	follow(t, c, 1)
 	_, _, err = c.Move(t.Context(), 0, []string{"c1"})
 	require.ErrorIs(t, err, admin.ErrRefused, "it is draining")
+}
+
+// onceBefore has something happen before the first change of a partition's state.
+type onceBefore struct {
+	metadata.Store
+	happen func()
+}
+
+func (s *onceBefore) Set(ctx context.Context, key string, value []byte, version metadata.Version) (metadata.Version, error) {
+	if happen := s.happen; happen != nil && key == metadata.PartitionKey(0) {
+		s.happen = nil
+		happen()
+	}
+	return s.Store.Set(ctx, key, value, version)
+}
+
+// A storage that is removed between two attempts at a change is not named by it.
+func TestRemovedStorageIsNotNamed(t *testing.T) {
+	for name, change := range map[string]func(c *admin.Cluster) error{
+		"move":      func(c *admin.Cluster) error { _, _, err := c.Move(t.Context(), 0, []string{"d1"}); return err },
+		"rebalance": func(c *admin.Cluster) error { _, err := c.Rebalance(t.Context(), admin.Rebalance{}); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := found(t, admin.Founding{Partitions: 1, Replicas: 3, Storages: storages("a1", "b1", "c1")})
+			require.NoError(t, c.PutStorage(t.Context(), storages("d1")[0], false))
+			_, err := c.DrainStorage(t.Context(), "a1", false)
+			require.NoError(t, err)
+			late := &onceBefore{Store: c.Metadata, happen: func() {
+				_, err := c.DrainStorage(t.Context(), "d1", false)
+				require.NoError(t, err)
+				require.NoError(t, c.RemoveStorage(t.Context(), "d1"))
+				m, version, err := metadata.LoadPartition(t.Context(), c.Metadata, 0)
+				require.NoError(t, err)
+				m.Session++
+				_, err = metadata.SavePartition(t.Context(), c.Metadata, 0, m, version)
+				require.NoError(t, err)
+			}}
+			require.ErrorContains(t, change(&admin.Cluster{Metadata: late}), `no storage "d1"`)
+			m, _, err := metadata.LoadPartition(t.Context(), c.Metadata, 0)
+			require.NoError(t, err)
+			require.NotContains(t, m.Replicas(), "d1")
+		})
+	}
 }

@@ -41,9 +41,11 @@ func Found(ctx context.Context, m metadata.Store, f Founding) (metadata.Cluster,
 	var key [16]byte
 	_, _ = rand.Read(key[:]) // never fails
 	c := metadata.Cluster{FormatVersion: metadata.FormatVersion, Key: hex.EncodeToString(key[:]), Name: f.Name, Partitions: f.Partitions}
-	err = metadata.Found(ctx, m, metadata.Founding{
-		Cluster: c, Storages: f.Storages, Replication: metadata.Replication{Replicas: f.Replicas}, Targets: targets,
-	})
+	founding := metadata.Founding{Cluster: c, Storages: f.Storages, Replication: metadata.Replication{Replicas: f.Replicas}, Targets: targets}
+	if err := founding.Validate(); err != nil {
+		return c, nil, invalidf("%w", err)
+	}
+	err = metadata.Found(ctx, m, founding)
 	if errors.Is(err, metadata.ErrVersion) {
 		err = refusef("there is a cluster already: %w", err)
 	}

@@ -29,19 +29,11 @@ const (
 
 // Move implements [Operator].
 func (c *Cluster) Move(ctx context.Context, p txn.Partition, to []string) (Change, []string, error) {
-	storages, err := metadata.ListStorages(ctx, c.Metadata)
-	if err != nil {
-		return Change{}, nil, err
-	}
-	if err := checkSet(storages, to); err != nil {
-		return Change{}, nil, err
-	}
+	var storages []metadata.Storage
 	change := Change{Partition: p, To: to, Next: to, State: Begun}
-	err = c.change(ctx, p, func(m *metadata.PartitionState) error {
-		for _, name := range to {
-			if s := find(storages, name); s.State == metadata.Draining && !slices.Contains(m.Replicas(), name) {
-				return refusef("storage %s is draining: no replica may come there", name)
-			}
+	err := c.change(ctx, p, func(m *metadata.PartitionState) (err error) {
+		if storages, err = c.mayHave(ctx, *m, to); err != nil {
+			return err
 		}
 		change.From = slices.Clone(m.Target)
 		m.Target = slices.Clone(to)
@@ -52,6 +44,25 @@ func (c *Cluster) Move(ctx context.Context, p txn.Partition, to []string) (Chang
 	}
 	c.logger().Info("target changed", "partition", p, "from", change.From, "to", to)
 	return change, warnings(storages, change), nil
+}
+
+// mayHave returns the storages, unless a partition's replicas may not be on a set of
+// them. It is called for each attempt at a change: a storage may have been removed
+// since the last one.
+func (c *Cluster) mayHave(ctx context.Context, m metadata.PartitionState, set []string) ([]metadata.Storage, error) {
+	storages, err := metadata.ListStorages(ctx, c.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSet(storages, set); err != nil {
+		return nil, err
+	}
+	for _, name := range set {
+		if find(storages, name).State == metadata.Draining && !slices.Contains(m.Replicas(), name) {
+			return nil, refusef("storage %s is draining: no replica may come there", name)
+		}
+	}
+	return storages, nil
 }
 
 func checkSet(storages []metadata.Storage, set []string) error {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/waltz-log/waltz/internal/placement"
@@ -113,6 +114,9 @@ func (c *Cluster) step(ctx context.Context, change Change) error {
 	err := c.change(ctx, change.Partition, func(m *metadata.PartitionState) error {
 		if !sameSet(m.Target, change.From) {
 			return refusef("partition %d was changed by somebody else meanwhile", change.Partition)
+		}
+		if _, err := c.mayHave(ctx, *m, change.Next); err != nil {
+			return fmt.Errorf("plan of partition %d: %w", change.Partition, err)
 		}
 		m.Target = slices.Clone(change.Next)
 		return nil

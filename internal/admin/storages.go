@@ -31,6 +31,9 @@ func (c *Cluster) PutStorage(ctx context.Context, s metadata.Storage, update boo
 			s.Group = old.Group
 		}
 	}
+	if err := c.addressIsFree(ctx, s); err != nil {
+		return err
+	}
 	if _, err = metadata.SaveStorage(ctx, c.Metadata, s, version); err != nil && !metadata.IsStoreError(err) {
 		return invalidf("%w", err)
 	}
@@ -38,6 +41,20 @@ func (c *Cluster) PutStorage(ctx context.Context, s metadata.Storage, update boo
 		c.logger().Info("storage put", "storage", s.Name, "address", s.Address, "group", s.Group)
 	}
 	return err
+}
+
+// addressIsFree refuses a second name of one storage: its disk would count twice.
+func (c *Cluster) addressIsFree(ctx context.Context, s metadata.Storage) error {
+	storages, err := metadata.ListStorages(ctx, c.Metadata)
+	if err != nil {
+		return err
+	}
+	for _, other := range storages {
+		if other.Name != s.Name && other.Address == s.Address {
+			return refusef("storage %s is at %s already: two names need two storages", other.Name, s.Address)
+		}
+	}
+	return nil
 }
 
 // DrainStorage implements [Operator].

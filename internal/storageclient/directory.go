@@ -71,18 +71,25 @@ func closeAll(clients []*Client) error {
 
 func (d *Directory) watch(ctx context.Context) {
 	for ctx.Err() == nil {
-		changes, err := d.metadata.Watch(ctx, metadata.StoragesKey)
-		for err == nil {
-			if err = d.load(ctx); err != nil {
-				break
-			}
-			if _, ok := <-changes; !ok {
-				break
-			}
-		}
+		d.follow(ctx)
 		select {
 		case <-ctx.Done():
 		case <-time.After(watchBackoff):
+		}
+	}
+}
+
+// follow loads what there is at each change, until that fails. Its watch ends with it.
+func (d *Directory) follow(ctx context.Context) {
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes, err := d.metadata.Watch(watching, metadata.StoragesKey)
+	for err == nil {
+		if err = d.load(ctx); err != nil {
+			return
+		}
+		if _, ok := <-changes; !ok {
+			return
 		}
 	}
 }

@@ -69,7 +69,6 @@ type packet struct {
 type call struct {
 	done   bool
 	source *storage // of a copy
-	fails  error    // what became of it, if it is to fail
 }
 
 var (

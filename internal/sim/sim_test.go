@@ -50,6 +50,8 @@ func TestSeedsReplay(t *testing.T) {
 		require.Equal(t, first.Hash, listed.Hash, "seed %d from its actions, in words", seed)
 		require.Equal(t, first.Messages, listed.Messages)
 		require.NotEmpty(t, lines)
+		require.GreaterOrEqual(t, first.Messages, messagesMin, "seed %d", seed)
+		require.GreaterOrEqual(t, first.Faults, faultsMin, "seed %d", seed)
 	}
 }
 

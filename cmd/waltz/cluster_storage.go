@@ -79,7 +79,7 @@ func newClusterStorageDrain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain NAME",
 		Short: "Say that a storage's replicas are to leave; rebalance moves them",
-		Example: `  waltz cluster storage drain --server 10.0.0.1:7171 s2 && waltz cluster rebalance --server 10.0.0.1:7171 --wait
+		Example: `  waltz cluster storage drain --server 10.0.0.1:7171 s2
   waltz cluster storage drain --server 10.0.0.1:7171 --undo s2`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

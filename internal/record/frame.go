@@ -104,3 +104,20 @@ func (f Frame) TrustedID() txn.ID { return txn.ID(binary.LittleEndian.Uint64(f[1
 
 // TrustedLen returns the size of the record at the start of a non-empty trusted frame.
 func (f Frame) TrustedLen() int { return int(binary.LittleEndian.Uint32(f)) }
+
+// End returns the last record of a frame, found by the lengths; false if they don't add
+// up, or it is damaged. Of the others no checksum is verified.
+func (f Frame) End() (Record, bool) {
+	for len(f) >= HeaderSize {
+		n := f.TrustedLen()
+		if n == len(f) {
+			r, _, err := Decode(f)
+			return r, err == nil
+		}
+		if n < HeaderSize || n > len(f) {
+			return Record{}, false
+		}
+		f = f[n:]
+	}
+	return Record{}, false
+}

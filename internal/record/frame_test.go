@@ -174,3 +174,17 @@ func TestDecodedSlicesEndWhereTheyEnd(t *testing.T) {
 	}
 	require.Equal(t, before, frame)
 }
+
+func TestEnd(t *testing.T) {
+	f := encode(record.Record{ID: 4, Stamp: 2}, record.Record{ID: 5, Stamp: 3, Data: []byte("last")})
+	end, ok := f.End()
+	require.True(t, ok)
+	require.Equal(t, txn.ID(5), end.ID)
+	require.Equal(t, txn.SessionID(3), end.Stamp)
+	damaged := slices.Clone(f)
+	damaged[len(f)-1] ^= 1
+	for _, bad := range []record.Frame{nil, f[:len(f)-1], f[:10], damaged, make(record.Frame, 200)} {
+		_, ok := bad.End()
+		require.False(t, ok)
+	}
+}

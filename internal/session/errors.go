@@ -33,6 +33,9 @@ var (
 	// ErrNoSource: no member that counts can give a returning replica what it
 	// is missing now.
 	ErrNoSource = errors.New("no replica to copy from")
+	// ErrOtherLog: what a storage gave to be read or copied are not the records of
+	// the session's log: its disk was put back since it was opened, most likely.
+	ErrOtherLog = errors.New("storage has another log than the session")
 	// ErrWiped: a replica is not the one that M remembers, or has lost what M says
 	// it installed; it counts as absent.
 	ErrWiped = errors.New("replica was wiped or rolled back")

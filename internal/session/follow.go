@@ -280,9 +280,6 @@ func (l *Leader) installed(e Installed) {
 		l.record()
 	case open:
 		l.emit(Ready{Storage: r.storage, Replica: r.promise.Replica, Last: r.last})
-		if mutant.On("late-replica-counted-early") {
-			r.step = counted
-		}
 		l.recordReturned()
 	}
 }

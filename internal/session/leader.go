@@ -277,7 +277,7 @@ func (l *Leader) commit() {
 	l.answered = l.answered[:0]
 	for _, m := range l.m.Members {
 		id := txn.None
-		if r := l.replica(m.Storage); r != nil && r.step == counted {
+		if r := l.replica(m.Storage); r != nil && (r.step == counted || r.step == taking && mutant.On("late-replica-counted-early")) {
 			id = r.last
 		}
 		l.answered = append(l.answered, id)

@@ -192,6 +192,9 @@ func (s *Session) readAny(ctx context.Context, sources []string, first, last txn
 		if r, ok := s.replica(name); ok {
 			var f record.Frame
 			if f, err = r.Read(ctx, s.c.Partition, first, last, s.c.CopyMax); err == nil {
+				err = s.ours(f)
+			}
+			if err == nil {
 				return f, nil
 			}
 		}

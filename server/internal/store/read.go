@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/waltz-log/waltz/internal/record"
+	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
 )
 
@@ -46,13 +47,31 @@ func (s *Session) At(ctx context.Context, t txn.Timestamp) (id txn.ID, err error
 // answer.
 func (s *Session) readWithout(ctx context.Context, without *link, first, last txn.ID, bytesMax int) (f record.Frame, err error) {
 	err = s.ask(ctx, without, first, func(ctx context.Context, r Replica) (n int, err error) {
-		f, err = r.Read(ctx, s.c.Partition, first, last, bytesMax)
+		if f, err = r.Read(ctx, s.c.Partition, first, last, bytesMax); err == nil {
+			err = s.ours(f)
+		}
 		return len(f), err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read partition %d from %d to %d: %w", s.c.Partition, first, last, err)
 	}
 	return f, nil
+}
+
+// ours refuses records that are not the session's. A read is bound to no start of
+// a storage, and one whose disk was put back may give a tail that was never
+// committed before anybody noticed that it restarted (rule 3).
+func (s *Session) ours(f record.Frame) error {
+	end, ok := f.End()
+	if !ok {
+		return &record.CorruptError{Reason: "the frame is cut"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.mu.leader.Agrees(end.ID, end.Stamp) {
+		return fmt.Errorf("%w: transaction %d is of session %d there", session.ErrOtherLog, end.ID, end.Stamp)
+	}
+	return nil
 }
 
 // ask calls one replica after the other that holds the records up to id, until

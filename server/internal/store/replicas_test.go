@@ -353,3 +353,26 @@ func TestMetadataThatCanNotBeWritten(t *testing.T) {
 	meta.refuse.Store(false)
 	require.Eventually(t, func() bool { return replica(s, "s2").Counts }, patience, time.Millisecond)
 }
+
+// A disk that was put back has a tail that was never committed. Nobody is shown
+// it, though the storage answers as if nothing had happened (I2, I6).
+func TestPutBackDiskIsNotReadFrom(t *testing.T) {
+	c := newCluster(t, 3)
+	s := c.open()
+	c.append(s, 0, 9)
+	c.waitCommitted(9)
+	c.equal(9, "s1", "s2", "s3")
+	old := c.storages["s2"]
+	old.set(func() {
+		var f record.Frame
+		f = record.Append(f, &record.Record{ID: 9, Stamp: s.ID() + 7, Data: []byte("never committed")}, nil)
+		old.log[9] = f
+	})
+	for range 100 {
+		f, err := s.Read(t.Context(), 9, 9, 1<<20)
+		require.NoError(t, err)
+		end, ok := f.End()
+		require.True(t, ok)
+		require.Equal(t, s.ID(), end.Stamp)
+	}
+}

@@ -98,7 +98,8 @@ func (s *suite[Tx, S]) fenced() {
 	end = s.post(0, 10)
 	a.wait(0, end)
 	// A lease may pass on to the other at any time; what each applied was applied once.
-	require.Equal(s, uint64(30), a.Status()[0].Applied+b.Status()[0].Applied)
+	// Its counter may be a moment behind what the database shows.
+	s.eventually("30 are counted", func() bool { return a.Status()[0].Applied+b.Status()[0].Applied == 30 })
 	s.exact()
 }
 

@@ -43,13 +43,14 @@ func TestDirectoryWatchesOnce(t *testing.T) {
 	m := &flaky{Store: local.NewMemory()}
 	d, err := storageclient.NewDirectory(t.Context(), m, storageclient.Options{ClusterKey: "k"})
 	require.NoError(t, err)
+	loads := int64(2) // at once, and under the watch
+	require.Eventually(t, func() bool { return m.lists.Load() == loads && m.watches.Load() == 1 }, 10*time.Second, time.Millisecond)
 	m.fail.Store(true)
 	seen := m.lists.Load()
 	save := func(name string) {
 		_, err := metadata.SaveStorage(t.Context(), m.Store, metadata.Storage{Name: name, Address: name + ":1"}, metadata.Absent)
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool { return m.watches.Load() == 1 }, 10*time.Second, time.Millisecond)
 	save("s1")
 	require.Eventually(t, func() bool { return m.lists.Load() >= seen+2 }, 10*time.Second, time.Millisecond)
 	require.LessOrEqual(t, m.watches.Load(), int64(1))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,9 +26,10 @@ func nowhere(context.Context, string) (net.Conn, error) { return nil, errors.New
 func TestStorageThatComesBack(t *testing.T) {
 	fs := vfs.NewMem()
 	p := start(t, fs, nil)
-	now := p
+	var now atomic.Pointer[process]
+	now.Store(p)
 	c := client(t, p, func(o *storageclient.Options) {
-		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return now.dial(ctx, addr) }
+		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return now.Load().dial(ctx, addr) }
 	})
 	l := open(t, c, 0, 1)
 	got := newAnswers()
@@ -36,7 +39,7 @@ func TestStorageThatComesBack(t *testing.T) {
 	require.NoError(t, c.Append(t.Context(), l.message(3, 10), got.done))
 	require.Error(t, got.next(t).err)
 
-	now = start(t, fs, nil)
+	now.Store(start(t, fs, nil))
 	var promise session.Promise
 	require.Eventually(t, func() (ok bool) {
 		var err error
@@ -59,7 +62,7 @@ func TestStorageThatComesBack(t *testing.T) {
 // stuck is a file system whose datasyncs wait.
 type stuck struct {
 	vfs.FS
-	hold chan struct{} // closed: they do not wait
+	mu sync.Mutex // held: they wait
 }
 
 func (s *stuck) Create(name string) (vfs.File, error) {
@@ -81,19 +84,19 @@ type stuckFile struct {
 }
 
 func (f *stuckFile) Datasync() error {
-	<-f.s.hold
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
 	return f.File.Datasync()
 }
 
 // TestSlowStorageKeepsNobodyWaiting: when as much as may waits for a storage whose
 // disk hangs, the next append is told so at once, and nothing of it is kept (I9).
 func TestSlowStorageKeepsNobodyWaiting(t *testing.T) {
-	fs := &stuck{FS: vfs.NewMem(), hold: make(chan struct{})}
-	close(fs.hold)
+	fs := &stuck{FS: vfs.NewMem()}
 	p := start(t, fs, func(o *storage.HostOptions) { o.Storage.QueueBytes = 64 << 10 })
 	c := client(t, p, func(o *storageclient.Options) { o.QueueBytes = 256 << 10 })
 	l := open(t, c, 0, 1)
-	fs.hold = make(chan struct{})
+	fs.mu.Lock()
 	got := newAnswers()
 	given := 0
 	for {
@@ -108,7 +111,7 @@ func TestSlowStorageKeepsNobodyWaiting(t *testing.T) {
 	}
 	require.Greater(t, given, 20)
 	require.LessOrEqual(t, given, 32)
-	close(fs.hold)
+	fs.mu.Unlock()
 	for i := range given {
 		a := got.next(t)
 		require.NoError(t, a.err)

@@ -132,7 +132,9 @@ func (c *Client) Close() error {
 func (c *Client) Deserted(ctx context.Context) bool {
 	dial := c.o.Dial
 	if dial == nil {
-		dial = func(ctx context.Context, address string) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", address) }
+		dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		}
 	}
 	conn, err := dial(ctx, c.o.Address)
 	if err == nil {

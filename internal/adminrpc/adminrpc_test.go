@@ -128,7 +128,8 @@ func TestNothingIsLostOnTheWay(t *testing.T) {
 		true, "s", true, "s", txn.Partition(1),
 		[]string{"b"},
 		admin.Rebalance{DryRun: true, Replicas: 3, AtOnce: 2},
-		txn.Partition(1), admin.Recover{Accept: true, Keep: "s1", Lost: []string{"s2"}},
+		txn.Partition(1),
+		admin.Recover{Accept: true, Keep: "s1", Lost: []string{"s2"}},
 	}, o.asked)
 }
 

@@ -48,12 +48,13 @@ func TestImportSurvivesKill(t *testing.T) {
 	trans, expected := bankFile(t)
 	p := newPlace(t)
 	args := []string{"import", "--log", p.log, "--db", p.db, "--partitions", "3", "--allow-overdraft", "--output", "json", trans}
-	for _, rows := range []int{1, 3000, 7500, 12000} {
+	for _, rows := range []int{1, 3000, 6000, 9000} {
 		killWhen(t, args, p.has(t, "SELECT count(*) FROM entry", rows))
 	}
 	last := object(t, ledgerOutput(t, args...))
 	require.NotZero(t, last["already_done"])
-	require.NotZero(t, last["imported"])
+	// The log may be ahead of what the kill waited for, even by all rows.
+	require.Equal(t, last["rows"], last["already_done"].(float64)+last["imported"].(float64))
 	requireBalances(t, expected, p.db)
 	check := object(t, ledgerOutput(t, "check", "--log", p.log, "--db", p.db, "--output", "json"))
 	require.Equal(t, "ok", check["check"])

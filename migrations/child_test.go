@@ -122,7 +122,7 @@ func (i *instance) end(t *testing.T) (applied int, killed bool) {
 type killer struct {
 	driver.Connector
 	at   int64
-	said atomic.Int64 // the lock is kept beside the migration
+	said atomic.Int64
 }
 
 func (k *killer) Connect(ctx context.Context) (driver.Conn, error) {
@@ -133,8 +133,10 @@ func (k *killer) Connect(ctx context.Context) (driver.Conn, error) {
 	return &killerConn{c.(wholeConn), k}, nil
 }
 
-func (k *killer) say() {
-	if k.at == 0 {
+// say counts a word. One that extends the lease is none: it comes with the clock,
+// beside the migration, and would make the other words' numbers another at each run.
+func (k *killer) say(word string) {
+	if k.at == 0 || strings.Contains(word, " SET until = ") {
 		return
 	}
 	if k.said.Add(1) == k.at {
@@ -165,17 +167,17 @@ func (c *killerConn) CheckNamedValue(v *driver.NamedValue) error {
 }
 
 func (c *killerConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	c.k.say()
+	c.k.say(query)
 	return c.wholeConn.ExecContext(ctx, query, args)
 }
 
 func (c *killerConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	c.k.say()
+	c.k.say(query)
 	return c.wholeConn.QueryContext(ctx, query, args)
 }
 
 func (c *killerConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
-	c.k.say()
+	c.k.say("BEGIN")
 	tx, err := c.wholeConn.BeginTx(ctx, o)
 	return &killerTx{tx, c.k}, err
 }
@@ -186,6 +188,6 @@ type killerTx struct {
 }
 
 func (tx *killerTx) Commit() error {
-	tx.k.say()
+	tx.k.say("COMMIT")
 	return tx.Tx.Commit()
 }

@@ -81,7 +81,12 @@ func (s *Session) ours(f record.Frame) error {
 func (s *Session) ask(ctx context.Context, without *link, id txn.ID, call func(context.Context, Replica) (int, error)) error {
 	for limit := s.c.ReadMax; ; limit *= 2 {
 		late, err := s.askOnce(ctx, without, id, limit, call)
-		if err == nil || ctx.Err() != nil || !late || s.Err() != nil {
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil: // the reason, whatever the last replica's was
+			return errors.Join(ctx.Err(), err)
+		case !late || s.Err() != nil:
 			return err
 		}
 	}

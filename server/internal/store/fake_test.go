@@ -27,22 +27,23 @@ type storage struct {
 	refused int   // so many times
 	stuck   error // what Full says
 
-	confirms int // so many were asked for
-	cuts     int // truncated so often
-	copies   int // copied to so often
-	reads    int
-	opens    int
-	largest  int           // bytes of one append
-	busy     bool          // TryAppend has no room
-	crowded  bool          // Append has no room
-	crowds   int           // so many times
-	mum      bool          // Read waits for its context
-	waited   int           // so many times
-	late     bool          // appends that find no room are refused by their answer
-	hung     chan struct{} // every call waits for its context, until it is closed
-	delay    time.Duration // of each read
-	damaged  [2]txn.ID     // these can't be read, if the second is not 0
-	mute     bool          // Confirm is answered as if nothing had been promised since
+	confirms  int // so many were asked for
+	cuts      int // truncated so often
+	copies    int // copied to so often
+	reads     int
+	opens     int
+	largest   int           // bytes of one append
+	busy      bool          // TryAppend has no room
+	crowded   bool          // Append has no room
+	crowds    int           // so many times
+	crowdLate bool          // crowded says so by its answer
+	mum       bool          // Read waits for its context
+	waited    int           // so many times
+	late      bool          // appends that find no room are refused by their answer
+	hung      chan struct{} // every call waits for its context, until it is closed
+	delay     time.Duration // of each read
+	damaged   [2]txn.ID     // these can't be read, if the second is not 0
+	mute      bool          // Confirm is answered as if nothing had been promised since
 }
 
 var (
@@ -205,7 +206,12 @@ func (s *storage) Append(_ context.Context, m session.Append, done func(session.
 		}
 		if s.crowded {
 			s.crowds++
-			err = session.ErrBusy
+			if !s.crowdLate {
+				err = session.ErrBusy
+				return
+			}
+			a := session.Appended{Replica: s.state.Self, Last: s.state.Last}
+			s.answers <- func() { done(a, session.ErrBusy) }
 			return
 		}
 		span, _ := m.Records.Check()

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -101,8 +102,15 @@ func TestStorageThatIsGoneWhenItIsReady(t *testing.T) {
 }
 
 // A replica that catches up and has no room is sent the message that was read for
-// it again; nothing is read meanwhile but the one that follows.
+// it again, whether it says so at once or by its answer; nothing is read meanwhile
+// but the one that follows. Then it reaches the others though they go on.
 func TestBusyReplicaCatchesUpWithoutReadingAgain(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprintf("late=%t", late), func(t *testing.T) { busyCatchUp(t, late) })
+	}
+}
+
+func busyCatchUp(t *testing.T, late bool) {
 	c := newCluster(t, 3)
 	c.config.CopyMax = 2 << 10
 	s := c.open()
@@ -118,7 +126,7 @@ func TestBusyReplicaCatchesUpWithoutReadingAgain(t *testing.T) {
 		return n
 	}
 	before := reads()
-	away.set(func() { away.crowded = true })
+	away.set(func() { away.crowded, away.crowdLate = true, late })
 	away.restart()
 	crowds := func() (n int) {
 		away.set(func() { n = away.crowds })
@@ -126,8 +134,16 @@ func TestBusyReplicaCatchesUpWithoutReadingAgain(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return crowds() > 20 }, patience, time.Millisecond)
 	require.LessOrEqual(t, reads()-before, 2)
+	require.Equal(t, txn.None, away.last())
 	away.set(func() { away.crowded = false })
-	c.equal(999, "s1", "s2", "s3")
+	for id := txn.ID(1000); id < 1100; id++ {
+		away.set(func() { away.crowded = id%7 == 3 })
+		c.append(s, id, id)
+		c.waitCommitted(id)
+	}
+	away.set(func() { away.crowded = false })
+	c.equal(1099, "s1", "s2", "s3")
+	require.Eventually(t, func() bool { r := replica(s, "s3"); return r.Current && r.Counts }, patience, time.Millisecond)
 	require.NoError(t, s.Err())
 }
 

@@ -97,7 +97,7 @@ func Open(ctx context.Context, o Options) (*Storage, error) {
 	if err := s.open(); err != nil {
 		s.cancel(ErrClosed)
 		if journal.IsFull(err) {
-			err = &FullError{Err: err}
+			err = fmt.Errorf("%w: make room and start it again: %w", ErrFull, err)
 		}
 		return nil, fmt.Errorf("open storage %s: %w", o.Dir, err)
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/waltz-log/waltz/internal/admin"
+	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/metadata"
@@ -60,13 +62,16 @@ func Small(o *storage.Options) {
 // Cluster is storages, servers and metadata. Its methods are for one goroutine at
 // a time, except Front and what dials.
 type Cluster struct {
-	Meta     *local.Store
+	Meta     *local.Store // as it is; servers have ways to it that can fail
 	Storages []*Storage
 	Servers  []*Server // all that were started
 
 	t          testing.TB
 	o          Options
 	generation int64
+	outage     Outage
+	changes    changes
+	operator   *admin.Cluster // nil: Operate was not called yet
 
 	mu    sync.Mutex
 	front *Server // whom clients are led to
@@ -125,6 +130,15 @@ func (c *Cluster) StartServer() *Server {
 	c.front = s
 	c.mu.Unlock()
 	return s
+}
+
+// Suffer begins an outage of the metadata for all servers, also for those that are
+// started from now on, or ends it with [NoOutage].
+func (c *Cluster) Suffer(o Outage) {
+	c.outage = o
+	for _, s := range c.Servers {
+		s.Metadata.Suffer(o)
+	}
 }
 
 // Front returns the server that clients are led to.
@@ -188,7 +202,7 @@ func (c *Cluster) whole(p txn.Partition) bool {
 // and compares them byte by byte (I2).
 func (c *Cluster) Equal(p txn.Partition, last txn.ID, within time.Duration) {
 	c.t.Helper()
-	var first []byte
+	var first record.Frame
 	for _, s := range c.Storages {
 		if !slices.Contains(c.M(p).Target, s.Name) {
 			continue
@@ -201,7 +215,21 @@ func (c *Cluster) Equal(p txn.Partition, last txn.ID, within time.Duration) {
 		require.NoError(c.t, err)
 		if first == nil {
 			first = got
+			require.NoError(c.t, ordered(got), "partition %d", p)
 		}
 		require.True(c.t, string(first) == string(got), "replicas of partition %d on %s and %s differ", p, c.Storages[0].Name, s.Name)
 	}
+}
+
+// ordered reports an error if IDs have gaps, or if stamps or timestamps go back (I2,
+// I3).
+func ordered(f record.Frame) error {
+	next, before := txn.ID(0), record.Record{}
+	for r := range f.Trusted() {
+		if r.ID != next || r.Stamp < before.Stamp || r.Time < before.Time {
+			return fmt.Errorf("transaction %d of session %d at %d follows %d of session %d at %d", r.ID, r.Stamp, r.Time, before.ID, before.Stamp, before.Time)
+		}
+		next, before = next+1, r
+	}
+	return nil
 }

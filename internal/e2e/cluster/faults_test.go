@@ -18,13 +18,15 @@ import (
 
 	"github.com/waltz-log/waltz/internal/e2e/cluster"
 	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/proto/clientpb"
+	"github.com/waltz-log/waltz/storage"
 	"github.com/waltz-log/waltz/waltz"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 60 * time.Second
+const patience = 20 * time.Second
 
 // sized returns the short form's number, or the soak's with WALTZ_SOAK=1.
 func sized(test, soak int) int {
@@ -43,13 +45,17 @@ func start(t *testing.T, o cluster.Options) (*cluster.Cluster, *cluster.Model) {
 	}
 	c := cluster.New(t, o)
 	c.StartServer()
-	m := c.Load(8, 200)
+	m := c.Contend(8, 200, 16)
 	c.Whole(patience)
 	m.Progress(200, patience)
 	return c, m
 }
 
-const wiped = "disk is wiped"
+// What makes a replica lost until it is filled again.
+const (
+	wiped  = "disk is wiped"
+	closed = "journal is damaged while the storage is down"
+)
 
 // faults are what can happen to a cluster of three. Each is undone when it returns.
 var faults = map[string]func(*testing.T, *cluster.Cluster, *cluster.Model, *rand.Rand){
@@ -81,8 +87,7 @@ var faults = map[string]func(*testing.T, *cluster.Cluster, *cluster.Model, *rand
 	},
 	"storage is restarted at once": func(_ *testing.T, c *cluster.Cluster, _ *cluster.Model, r *rand.Rand) {
 		s := anyStorage(c, r)
-		s.Crash(r.Uint64())
-		s.Start()
+		s.Restart(r.Uint64())
 	},
 	"link breaks": func(_ *testing.T, c *cluster.Cluster, _ *cluster.Model, r *rand.Rand) {
 		for _, l := range anyStorage(c, r).Links() {
@@ -134,6 +139,110 @@ var faults = map[string]func(*testing.T, *cluster.Cluster, *cluster.Model, *rand
 			}
 		}
 	},
+	"two disks are full": func(_ *testing.T, c *cluster.Cluster, m *cluster.Model, r *rand.Rand) {
+		full := twoStorages(c, r)
+		for _, s := range full {
+			s.Fill()
+		}
+		idle(m)
+		for _, s := range full {
+			s.Empty()
+		}
+	},
+	"two disks are full when server and storages are replaced": func(t *testing.T, c *cluster.Cluster, m *cluster.Model, r *rand.Rand) {
+		full := twoStorages(c, r)
+		for _, s := range full {
+			s.Fill()
+		}
+		idle(m)
+		c.Front().Kill()
+		for _, s := range full {
+			if r.IntN(2) == 0 {
+				s.Kill()
+				s.Fill()
+				startFull(t, s)
+			}
+		}
+		c.StartServer()
+		<-time.After(time.Duration(r.IntN(50)) * time.Millisecond) // of no importance but variety
+		for _, s := range full {
+			if s.Empty(); !s.Running() {
+				s.Start()
+			}
+		}
+	},
+	"sync fails": func(_ *testing.T, c *cluster.Cluster, m *cluster.Model, r *rand.Rand) {
+		s := anyStorage(c, r)
+		failSync(s, r)
+		s.StopsForGood(patience)
+		m.Progress(50, patience)
+		comeBack(s, m, r)
+	},
+	"sync fails on all disks": func(t *testing.T, c *cluster.Cluster, _ *cluster.Model, r *rand.Rand) {
+		for _, s := range c.Storages {
+			s.FailSync(vfs.OpDatasync, "*.journal", r.IntN(10))
+		}
+		require.Eventually(t, func() bool { // with two of them nothing goes on
+			failed := slices.DeleteFunc(slices.Clone(c.Storages), func(s *cluster.Storage) bool { return s.Host().Err() == nil })
+			return len(failed) >= 2
+		}, patience, time.Millisecond)
+		for _, s := range c.Storages {
+			comeBack(s, nil, r)
+		}
+	},
+	"segment is damaged while the storage is down": func(t *testing.T, c *cluster.Cluster, m *cluster.Model, r *rand.Rand) {
+		s := anyStorage(c, r)
+		s.Kill()
+		s.Damage(0)
+		m.Progress(50, patience)
+		s.Start()
+		repair(t, c, m, s)
+	},
+	closed: func(t *testing.T, c *cluster.Cluster, m *cluster.Model, r *rand.Rand) {
+		s := anyStorage(c, r)
+		s.Kill()
+		s.DamageJournal()
+		m.Progress(50, patience)
+		s.Start()
+		repair(t, c, m, s)
+	},
+	"metadata fails": func(_ *testing.T, c *cluster.Cluster, m *cluster.Model, r *rand.Rand) {
+		c.Whole(patience) // appends need the metadata to open a session only
+		c.Suffer(anyOutage(r))
+		m.Progress(100, patience)
+		c.Suffer(cluster.NoOutage)
+	},
+	"metadata fails while a storage is away": func(_ *testing.T, c *cluster.Cluster, m *cluster.Model, r *rand.Rand) {
+		c.Whole(patience)
+		c.Suffer(anyOutage(r))
+		s := anyStorage(c, r)
+		s.Crash(r.Uint64())
+		m.Progress(50, patience)
+		s.Start() // it can't be recorded, and does not count
+		m.Progress(50, patience)
+		c.Suffer(cluster.NoOutage)
+	},
+	"metadata fails while the server is replaced": func(_ *testing.T, c *cluster.Cluster, _ *cluster.Model, r *rand.Rand) {
+		c.Suffer(anyOutage(r))
+		c.Front().Kill()
+		c.StartServer()
+		if r.IntN(2) == 0 {
+			anyStorage(c, r).Restart(r.Uint64())
+		}
+		<-time.After(time.Duration(r.IntN(50)) * time.Millisecond) // of no importance but variety
+		c.Suffer(cluster.NoOutage)
+	},
+	"server has lost the metadata and is replaced": func(_ *testing.T, c *cluster.Cluster, m *cluster.Model, r *rand.Rand) {
+		old := c.Front()
+		old.Metadata.Suffer(anyOutage(r))
+		c.StartServer()                                            // of which the old one hears from storages only
+		<-time.After(time.Duration(r.IntN(50)) * time.Millisecond) // of no importance but variety
+		old.Clients.Break()
+		m.Progress(50, patience)
+		old.Metadata.Suffer(cluster.NoOutage)
+		m.Progress(20, patience)
+		old.Kill()
+	},
 	"server is killed": func(_ *testing.T, c *cluster.Cluster, _ *cluster.Model, _ *rand.Rand) {
 		c.Front().Kill()
 		c.StartServer()
@@ -157,6 +266,68 @@ var faults = map[string]func(*testing.T, *cluster.Cluster, *cluster.Model, *rand
 		m.Progress(50, patience)
 		old.Kill()
 	},
+}
+
+func anyOutage(r *rand.Rand) cluster.Outage {
+	return []cluster.Outage{cluster.Failing, cluster.Hanging, cluster.Mute}[r.IntN(3)]
+}
+
+// failSync has a sync of one storage fail soon: the journal's, or one of those that
+// free journal files.
+func failSync(s *cluster.Storage, r *rand.Rand) {
+	switch r.IntN(3) {
+	case 0:
+		s.FailSync(vfs.OpDatasync, "*.journal", r.IntN(50))
+	case 1:
+		s.FailSync(vfs.OpDatasync, "*.seg", 0)
+		s.FailSync(vfs.OpSync, "*.seg", 0)
+	case 2:
+		s.FailSync(vfs.OpSyncDir, "", 0)
+	}
+}
+
+// comeBack starts a storage whose sync failed from what is durable; or first only its
+// process, on a machine that still shows what is not, and later the machine.
+func comeBack(s *cluster.Storage, m *cluster.Model, r *rand.Rand) {
+	if m != nil && r.IntN(2) == 0 {
+		s.Kill()
+		s.Start()
+		m.Progress(50, patience)
+	}
+	s.Restart(r.Uint64())
+}
+
+// idle waits until nothing is appended for a while, or more than disks can take that
+// are full.
+func idle(m *cluster.Model) {
+	for before, from := -1, m.Acked(); before != m.Acked() && m.Acked() < from+5000; {
+		before = m.Acked()
+		<-time.After(50 * time.Millisecond) // nothing depends on it
+	}
+}
+
+// repair has a storage repaired.
+func repair(t *testing.T, c *cluster.Cluster, m *cluster.Model, s *cluster.Storage) {
+	t.Helper()
+	began, err := time.Now(), s.Repair(c, m)
+	for ; err != nil && time.Since(began) < patience; err = s.Repair(c, m) {
+		<-time.After(10 * time.Millisecond) // the next try
+	}
+	require.NoError(t, err)
+}
+
+// startFull starts a storage on a full disk: it may need room for that, and then says
+// what to do.
+func startFull(t *testing.T, s *cluster.Storage) {
+	if err := s.TryStart(); err != nil {
+		require.ErrorIs(t, err, storage.ErrFull)
+		require.ErrorContains(t, err, "make room and start it again")
+	}
+}
+
+func twoStorages(c *cluster.Cluster, r *rand.Rand) []*cluster.Storage {
+	not := r.IntN(len(c.Storages))
+	return slices.Delete(slices.Clone(c.Storages), not, not+1)
 }
 
 func anyStorage(c *cluster.Cluster, r *rand.Rand) *cluster.Storage {
@@ -219,7 +390,7 @@ func TestFaults(t *testing.T) {
 				t.Log(name)
 				faults[name](t, c, m, r)
 				m.Progress(20, patience)
-				if name == wiped || r.IntN(3) == 0 { // a wiped disk is one lost until it is filled
+				if name == wiped || name == closed || r.IntN(3) == 0 { // a wiped disk is one lost until it is filled
 					c.Whole(patience)
 				}
 			}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,12 +35,18 @@ type Model struct {
 	fed  []map[txn.ID]string // by partition: what the subscriber got (I6)
 	high []txn.ID            // by partition: the highest acknowledged
 	errs []error
+
+	contention contention
 }
 
 // Load begins: workers append to all partitions, one transaction at a time each,
 // and a subscriber follows each partition.
-func (c *Cluster) Load(workers, bytes int) *Model {
+func (c *Cluster) Load(workers, bytes int) *Model { return c.Contend(workers, bytes, 0) }
+
+// Contend is Load of which every second transaction takes one or two of so many locks.
+func (c *Cluster) Contend(workers, bytes, locks int) *Model {
 	m := &Model{t: c.t, c: c, client: c.Dial(), ending: make(chan struct{})}
+	m.contention = contention{locks: uint64(locks), asked: map[string]asked{}}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	c.t.Cleanup(m.end)
 	for range c.o.Partitions {
@@ -55,6 +62,7 @@ func (c *Cluster) Load(workers, bytes int) *Model {
 }
 
 func (m *Model) work(worker, bytes int) {
+	r := rand.New(rand.NewPCG(uint64(worker), 5))
 	for i := 0; ; i++ {
 		select {
 		case <-m.ending:
@@ -63,8 +71,11 @@ func (m *Model) work(worker, bytes int) {
 		}
 		p := txn.Partition((worker + i) % len(m.told))
 		data := fmt.Sprintf("worker %d append %d %0*d", worker, i, bytes, 0)
-		began := time.Now()
-		id, err := m.client.Append(m.ctx, p, waltz.Transaction{Data: []byte(data), HighWaterMark: waltz.None})
+		t, began := m.draw(r, p, data), time.Now()
+		id, err := m.client.Append(m.ctx, p, t)
+		if err != nil && m.conflicted(p, &t, err) {
+			continue
+		}
 		if err != nil {
 			m.fail(fmt.Errorf("append: %w", err))
 			return
@@ -167,7 +178,8 @@ func (m *Model) end() {
 }
 
 // Judge ends the load of a cluster that was healed, and compares what clients were
-// told with the log (I1, I2, I4), the feeds (I6) and all replicas.
+// told with the log (I1, I2, I4, I5), the feeds (I6) and all replicas, and the metadata
+// with what it was before (I3).
 func (m *Model) Judge(within time.Duration) {
 	m.t.Helper()
 	m.Halt()
@@ -176,6 +188,7 @@ func (m *Model) Judge(within time.Duration) {
 		m.judge(txn.Partition(p), within)
 	}
 	m.end()
+	require.NoError(m.t, m.c.changes.judge())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	require.Empty(m.t, m.errs)
@@ -204,6 +217,9 @@ func (m *Model) judge(p txn.Partition, within time.Duration) {
 		if log[id] != data {
 			m.errs = append(m.errs, fmt.Errorf("partition %d: transaction %d was acknowledged as %.40q and is %.40q (I1, I2)", p, id, data, log[id]))
 		}
+	}
+	if err := m.judgeLocks(p, log); err != nil {
+		m.errs = append(m.errs, err)
 	}
 	m.mu.Unlock()
 	require.Eventually(m.t, func() bool {

@@ -2,12 +2,14 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/waltz-log/waltz/internal/admin"
+	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/storageclient"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/metadata"
@@ -15,9 +17,12 @@ import (
 
 // Operate returns what an operator has of the cluster, whose storages it enters into
 // the metadata, each in a group of its own. It asks the front server about
-// partitions, and storages over links of its own.
+// partitions, and storages over links of its own. Called again it returns the same.
 func (c *Cluster) Operate() *admin.Cluster {
 	c.t.Helper()
+	if c.operator != nil {
+		return c.operator
+	}
 	ways := map[string]*Link{}
 	for _, s := range c.Storages {
 		_, err := metadata.SaveStorage(c.t.Context(), c.Meta, metadata.Storage{Name: s.Name, Address: s.Name + ":1"}, metadata.Absent)
@@ -43,7 +48,8 @@ func (c *Cluster) Operate() *admin.Cluster {
 	})
 	require.NoError(c.t, err)
 	c.t.Cleanup(func() { require.NoError(c.t, d.Close()) })
-	return &admin.Cluster{Metadata: c.Meta, Storages: d, Leaders: frontLeaders{c}, Logger: c.o.Logger}
+	c.operator = &admin.Cluster{Metadata: c.Meta, Storages: d, Leaders: frontLeaders{c}, Logger: c.o.Logger}
+	return c.operator
 }
 
 type frontLeaders struct{ c *Cluster }
@@ -54,4 +60,23 @@ func (f frontLeaders) Leader(p txn.Partition) (admin.Leader, bool) {
 		return admin.Leader{}, false
 	}
 	return s.Leader(p)
+}
+
+// sourceFor reads a partition's records from any storage but one, as a repair does.
+func (c *Cluster) sourceFor(without *Storage, p txn.Partition) func(context.Context, txn.ID, txn.ID) (record.Frame, error) {
+	return func(ctx context.Context, first, last txn.ID) (record.Frame, error) {
+		err := errNoSource
+		for _, s := range c.Storages {
+			client, ok := c.Operate().Storages.Find(s.Name)
+			if s == without || !ok {
+				continue
+			}
+			f, failed := client.Read(ctx, p, first, last, 1<<20)
+			if failed == nil {
+				return f, nil
+			}
+			err = errors.Join(err, failed)
+		}
+		return nil, err
+	}
 }

@@ -18,6 +18,8 @@ type Server struct {
 	*server.Server
 	// Clients is the way of clients to it.
 	Clients *Link
+	// Metadata is its way to the metadata.
+	Metadata *Metadata
 
 	t        testing.TB
 	net      *memnet.Listener
@@ -29,7 +31,7 @@ type Server struct {
 }
 
 func (c *Cluster) newServer(generation int64) *Server {
-	s := &Server{t: c.t, Clients: newLink(), net: memnet.Listen("server"), done: make(chan error, 1)}
+	s := &Server{t: c.t, Clients: newLink(), Metadata: newMetadata(c.Meta, &c.changes, c.outage), net: memnet.Listen("server"), done: make(chan error, 1)}
 	replicas := map[string]server.Replica{}
 	for _, st := range c.Storages {
 		l := newLink()
@@ -47,7 +49,7 @@ func (c *Cluster) newServer(generation int64) *Server {
 		replicas[st.Name] = client
 	}
 	o := server.Options{
-		ClusterKey: c.o.key(), Partitions: c.o.Partitions, Metadata: c.Meta, Replicas: replicas, Generation: generation, Logger: c.o.Logger,
+		ClusterKey: c.o.key(), Partitions: c.o.Partitions, Metadata: s.Metadata, Replicas: replicas, Generation: generation, Logger: c.o.Logger,
 		ReopenMax: 200 * time.Millisecond,
 	}
 	if c.o.Server != nil {

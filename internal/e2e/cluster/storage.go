@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
-	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
 	"github.com/waltz-log/waltz/internal/memnet"
+	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/storage"
@@ -88,6 +86,12 @@ func (s *Storage) Crash(seed uint64) {
 	s.vanish(func() vfs.FS { return s.Mem().CrashClone(seed) })
 }
 
+// Restart is Crash and Start.
+func (s *Storage) Restart(seed uint64) {
+	s.Crash(seed)
+	s.Start()
+}
+
 // Kill ends the process; its machine, and what it wrote, stays.
 func (s *Storage) Kill() { s.vanish(func() vfs.FS { return s.Mem().Clone() }) }
 
@@ -122,27 +126,6 @@ func (s *Storage) down() {
 // Wipe gives a stopped storage an empty disk.
 func (s *Storage) Wipe() { s.Disk = vfs.NewMem() }
 
-// Slow makes each sync of the disk take that much longer; 0 undoes it.
-func (s *Storage) Slow(by time.Duration) { s.delay.Store(int64(by)) }
-
-func (s *Storage) hook() {
-	mem, ok := s.Disk.(*vfs.Mem)
-	if !ok {
-		return
-	}
-	mem.SetSyncHook(func(vfs.Op, string) {
-		if d := s.delay.Load(); d > 0 {
-			time.Sleep(time.Duration(d))
-		}
-	})
-}
-
-// Fill leaves no room on the disk; Empty makes room again.
-func (s *Storage) Fill() { s.Mem().SetSpace(s.Mem().Used()) }
-
-// Empty undoes Fill.
-func (s *Storage) Empty() { s.Mem().SetSpace(-1) }
-
 // Links returns the way of each server to this storage, in the order in which they
 // were started.
 func (s *Storage) Links() []*Link { return s.links }
@@ -168,32 +151,10 @@ func (s *Storage) Mend() {
 	}
 }
 
-// Damage flips a bit in the middle of the oldest segment of a partition, and
-// reports false if it has none.
-func (s *Storage) Damage(p txn.Partition) bool {
-	dirs, err := s.Mem().List(path.Join(s.o.dir(s.Name), "partitions"))
-	if err != nil || int(p) >= len(dirs) {
-		return false
-	}
-	dir := path.Join(s.o.dir(s.Name), "partitions", dirs[p])
-	names, err := s.Mem().List(dir)
-	if err != nil {
-		return false
-	}
-	for _, name := range names {
-		file := path.Join(dir, name)
-		b, err := s.Mem().Bytes(file)
-		if strings.HasSuffix(name, ".seg") && err == nil && len(b) > 8<<10 {
-			return s.Mem().Flip(file, int64(len(b)/2), 0x10) == nil
-		}
-	}
-	return false
-}
-
 // Records returns the bytes of a partition's records up to last, once the replica
 // holds them.
-func (s *Storage) Records(ctx context.Context, p txn.Partition, last txn.ID) ([]byte, error) {
-	var all []byte
+func (s *Storage) Records(ctx context.Context, p txn.Partition, last txn.ID) (record.Frame, error) {
+	var all record.Frame
 	for next := txn.ID(0); next <= last; {
 		f, err := s.host.Storage().Read(ctx, p, next, last, 1<<20)
 		if err != nil {

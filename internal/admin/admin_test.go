@@ -167,7 +167,8 @@ func (s *onceBefore) Set(ctx context.Context, key string, value []byte, version 
 	return s.Store.Set(ctx, key, value, version)
 }
 
-// A storage that is removed between two attempts at a change is not named by it.
+// A storage that is drained and removed between a change's look at it and its
+// compare-and-set is not named by it, though nothing else has touched the partition.
 func TestRemovedStorageIsNotNamed(t *testing.T) {
 	for name, change := range map[string]func(c *admin.Cluster) error{
 		"move":      func(c *admin.Cluster) error { _, _, err := c.Move(t.Context(), 0, []string{"d1"}); return err },
@@ -182,16 +183,40 @@ func TestRemovedStorageIsNotNamed(t *testing.T) {
 				_, err := c.DrainStorage(t.Context(), "d1", false)
 				require.NoError(t, err)
 				require.NoError(t, c.RemoveStorage(t.Context(), "d1"))
-				m, version, err := metadata.LoadPartition(t.Context(), c.Metadata, 0)
-				require.NoError(t, err)
-				m.Session++
-				_, err = metadata.SavePartition(t.Context(), c.Metadata, 0, m, version)
-				require.NoError(t, err)
 			}}
 			require.ErrorContains(t, change(&admin.Cluster{Metadata: late}), `no storage "d1"`)
 			m, _, err := metadata.LoadPartition(t.Context(), c.Metadata, 0)
 			require.NoError(t, err)
 			require.NotContains(t, m.Replicas(), "d1")
+		})
+	}
+}
+
+// A change that brings a replica to a storage while it is being removed keeps it, and so
+// does putting it into service again.
+func TestStorageIsNotRemovedUnderAChange(t *testing.T) {
+	for name, happen := range map[string]func(*testing.T, *admin.Cluster){
+		"given a replica of partition 0": func(t *testing.T, c *admin.Cluster) {
+			m, version, err := metadata.LoadPartition(t.Context(), c.Metadata, 0)
+			require.NoError(t, err)
+			m.Target = []string{"d1"}
+			_, err = metadata.SavePartition(t.Context(), c.Metadata, 0, m, version)
+			require.NoError(t, err)
+		},
+		"another version": func(t *testing.T, c *admin.Cluster) {
+			_, err := c.DrainStorage(t.Context(), "d1", true)
+			require.NoError(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := found(t, admin.Founding{Partitions: 2, Replicas: 3, Storages: storages("a1", "b1", "c1")})
+			require.NoError(t, c.PutStorage(t.Context(), storages("d1")[0], false))
+			_, err := c.DrainStorage(t.Context(), "d1", false)
+			require.NoError(t, err)
+			late := &onceBefore{Store: c.Metadata, happen: func() { happen(t, c) }}
+			require.ErrorContains(t, (&admin.Cluster{Metadata: late}).RemoveStorage(t.Context(), "d1"), name)
+			_, _, err = metadata.LoadStorage(t.Context(), c.Metadata, "d1")
+			require.NoError(t, err)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/metadata"
 )
 
@@ -89,8 +90,6 @@ func (c *Cluster) RemoveStorage(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	// A move that begins from here on refuses a storage that drains, so none can bring
-	// a replica there between this look and the removal.
 	if s.State != metadata.Draining {
 		return refusef("storage %s is in service: drain it first", name)
 	}
@@ -101,10 +100,33 @@ func (c *Cluster) RemoveStorage(ctx context.Context, name string) error {
 	if n := replicasOf(states, name); n > 0 {
 		return refusef("storage %s has replicas of %d partitions: move them first, say by a rebalance", name, n)
 	}
+	if err := c.forestall(ctx, name, len(states)); err != nil {
+		return err
+	}
 	if err := metadata.DeleteStorage(ctx, c.Metadata, name, version); err != nil {
 		return err
 	}
 	c.logger().Info("storage removed", "storage", name)
+	return nil
+}
+
+// forestall makes every change fail that was begun before the storage drained and may
+// bring a replica there: it writes each partition's state as it is, which gives it
+// another version. A change that begins from here on sees that the storage drains, or is
+// gone, and refuses it. Should the storage be put into service again meanwhile, then its
+// own version is another one, and the removal fails.
+func (c *Cluster) forestall(ctx context.Context, name string, partitions int) error {
+	for p := range partitions {
+		err := c.change(ctx, txn.Partition(p), func(m *metadata.PartitionState) error {
+			if slices.Contains(m.Replicas(), name) {
+				return refusef("storage %s was given a replica of partition %d meanwhile: move it first", name, p)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -89,26 +89,46 @@ func runClusterRebalance(cmd *cobra.Command, _ []string) error {
 
 // goOn takes one step after the other.
 func goOn(ctx context.Context, o admin.Operator, r admin.Rebalance) error {
+	var plan admin.Plan
+	var seen admin.Status
 	for polls := 1; ; polls++ {
-		plan, err := o.Rebalance(ctx, r)
-		if err != nil || plan.Done() {
-			return err
+		now, err := o.Rebalance(ctx, r)
+		if err == nil && now.Done() {
+			return nil
 		}
-		if polls%stuckPolls == 0 {
-			s, err := o.Status(ctx, nil)
-			if err == nil {
-				err = stuck(s)
+		if err == nil {
+			plan = now
+		}
+		if err == nil && polls%stuckPolls == 0 {
+			if s, failed := o.Status(ctx, nil); failed == nil {
+				seen, err = s, stuck(s)
+			} else {
+				err = failed
 			}
-			if err != nil {
-				return err
-			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return left(ctx, plan, seen)
+		case err != nil:
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %d partitions are under way, %d changes left; it goes on when it is called again", context.Cause(ctx), plan.UnderWay, len(plan.Changes))
+			return left(ctx, plan, seen)
 		case <-time.After(rebalancePoll):
 		}
 	}
+}
+
+// left says what is left of a rebalance when the time is up, and what it waits for.
+func left(ctx context.Context, plan admin.Plan, seen admin.Status) error {
+	what := fmt.Sprintf("%d partitions are under way, %d changes left; it goes on when it is called again", plan.UnderWay, len(plan.Changes))
+	for _, p := range seen.States {
+		if why := waitsFor(p); why != "" {
+			what += fmt.Sprintf("; partition %d %s", p.Partition, why)
+		}
+	}
+	return fmt.Errorf("%w: %s", context.Cause(ctx), what)
 }
 
 // stuck says which newcomers are in the way of a change until somebody does something

@@ -40,5 +40,14 @@ func TestWaitingEnds(t *testing.T) {
 	require.NoError(t, arrive(ctx, &waiting{states: []admin.PartitionState{copied, arrived}}, 3))
 	late, cancel := context.WithCancel(ctx)
 	cancel()
-	require.ErrorIs(t, arrive(late, &waiting{states: []admin.PartitionState{copied}}, 3), context.Canceled)
+	const waits = "waits for storage s2 (is down); to give that up: waltz cluster move --partition 3 --to s1"
+	err := arrive(late, &waiting{states: []admin.PartitionState{copied}}, 3)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, waits)
+	soon, cancel := context.WithTimeout(ctx, rebalancePoll*(stuckPolls+2))
+	defer cancel()
+	err = goOn(soon, &waiting{states: []admin.PartitionState{copied}}, admin.Rebalance{})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "1 partitions are under way")
+	require.ErrorContains(t, err, "partition 3 "+waits)
 }

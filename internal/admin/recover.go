@@ -81,10 +81,10 @@ func (c *Cluster) forceRecover(ctx context.Context, p txn.Partition, r Recover) 
 	return report, nil
 }
 
-// candidate is a replica that may be kept.
+// candidate is a replica that may be kept, and what its storage said of it.
 type candidate struct {
 	*Replica
-	log session.Map
+	held session.Promise
 }
 
 // recover makes M what it will be, and says what that means.
@@ -108,7 +108,7 @@ func (c *Cluster) recover(p txn.Partition, m *metadata.PartitionState, found map
 	member := metadata.Member{Storage: kept.Storage, Incarnation: kept.Incarnation, Installed: kept.Installed}
 	*m = before.Recover(member, session.Recovery{At: txn.TimestampOf(c.now()), Last: kept.Last, LastStamp: kept.LastStamp})
 	report.Recovery = m.Recoveries[len(m.Recoveries)-1]
-	report.Losses = append(others(able, kept), c.losses(p, before, *kept.Replica, report.Recovery)...)
+	report.Losses = append(others(able, kept), c.losses(p, before, kept, report.Recovery)...)
 	return report, nil
 }
 
@@ -166,7 +166,7 @@ func candidates(p txn.Partition, replicas []Replica, found map[string]answer) (a
 	for i := range replicas {
 		r, held := &replicas[i], found[replicas[i].Storage].replicas[p]
 		if r.Known && held.Closed == nil && held.Service == storageclient.InService && r.Last > txn.None {
-			all = append(all, candidate{r, held.Promise.Map})
+			all = append(all, candidate{r, held.Promise})
 		}
 	}
 	return all
@@ -175,7 +175,7 @@ func candidates(p txn.Partition, replicas []Replica, found map[string]answer) (a
 // choose returns the replica of the storage that was asked for, or else the best one.
 func choose(p txn.Partition, able []candidate, keep string) (best candidate, err error) {
 	for _, one := range able {
-		if keep == one.Storage || keep == "" && (best.Replica == nil || betterThan(one.Replica, best.Replica)) {
+		if keep == one.Storage || keep == "" && (best.Replica == nil || one.held.Fuller(best.held)) {
 			best = one
 		}
 	}
@@ -188,28 +188,10 @@ func choose(p txn.Partition, able []candidate, keep string) (best candidate, err
 	return best, refusef("no storage that answers holds a record of partition %d; restore a disk from a back-up, reset its replica, and try again", p)
 }
 
-// betterThan compares as step 3 of the protocol does, (installed, last), but takes a
-// record of a session for its installation. The protocol can't, since a newcomer's
-// vote is none; here only the records matter. A newcomer is copied to from the
-// session's own log, so its log up to a record with stamp s is that of session s, all
-// with which s began included: what installing s says of a log, too. So of two logs of
-// which one is the other's prefix the longer is kept, unless its excess is of sessions
-// before the one that the shorter has installed: that session has cut them, they are
-// committed nowhere, and may have been refused.
-func betterThan(a, b *Replica) bool {
-	if a.reached() != b.reached() {
-		return a.reached() > b.reached()
-	}
-	return a.Last > b.Last
-}
-
-// reached returns the highest session whose beginning the log is known to hold.
-func (r *Replica) reached() txn.SessionID { return max(r.Installed, r.LastStamp) }
-
 // others says what the replicas that answer hold, and the one that is kept does not.
 func others(able []candidate, kept candidate) (all []string) {
 	for _, one := range able {
-		agreed := session.Agreement(one.log, one.Last, kept.log, kept.Last)
+		agreed := session.Agreement(one.held.Map, one.Last, kept.held.Map, kept.Last)
 		if one.Storage != kept.Storage && agreed < one.Last {
 			all = append(all, fmt.Sprintf("storage %s holds transactions %d to %d, which %s does not have or has others for; --keep %[1]s keeps its replica instead",
 				one.Storage, agreed+1, one.Last, kept.Storage))
@@ -219,11 +201,11 @@ func others(able []candidate, kept candidate) (all []string) {
 }
 
 // losses says in words what the others may have held beyond what is kept.
-func (c *Cluster) losses(p txn.Partition, m metadata.PartitionState, kept Replica, r session.Recovery) []string {
+func (c *Cluster) losses(p txn.Partition, m metadata.PartitionState, kept candidate, r session.Recovery) []string {
 	all := []string{fmt.Sprintf("transactions above %d that only %s held are gone, acknowledged or not", kept.Last, strings.Join(r.Gone, ", "))}
-	if reached := kept.reached(); reached < m.Opened {
+	if reached := kept.held.Reached(); reached < m.Opened {
 		all = append(all, fmt.Sprintf("session %d was open last, and the log of %s reaches only into %d: everything that the sessions in between committed beyond its end is gone, "+
-			"and what it holds of session %d may be other records than were committed", m.Opened, kept.Storage, reached, reached))
+			"and what it holds above %d may be other records than were committed", m.Opened, kept.Storage, reached, m.Trusted(kept.held)))
 	}
 	if kept.Problem != "" {
 		all = append(all, fmt.Sprintf("of the replica that is kept: %s", kept.Problem))

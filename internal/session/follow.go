@@ -220,7 +220,7 @@ func (l *Leader) copyTo(r *replica) {
 		r.step, r.near = away, false // the target was changed meanwhile
 		return
 	}
-	if r.last >= r.goal {
+	if r.last >= r.goal || mutant.On("learner-installed-behind") && l.phase < open && !l.remembered(r) && r.last > txn.None {
 		if l.newcomer(r.storage) {
 			l.learn(r)
 			return

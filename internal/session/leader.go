@@ -282,6 +282,13 @@ func (l *Leader) commit() {
 		}
 		l.answered = append(l.answered, id)
 	}
+	if mutant.On("learner-counted") {
+		for _, r := range l.replicas {
+			if l.newcomer(r.storage) && r.step == taking {
+				l.answered = append(l.answered, r.last)
+			}
+		}
+	}
 	l.committed = max(l.committed, quorum.Committed(l.answered))
 }
 

@@ -3,6 +3,7 @@ package session
 import (
 	"slices"
 
+	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/quorum"
 )
 
@@ -83,6 +84,10 @@ func (l *Leader) refresh(r *replica) {
 // date. One that did is near: what it lacks was committed during one message.
 func (l *Leader) learn(r *replica) {
 	if r.last >= r.goal {
+		if mutant.On("learner-counted") {
+			l.install(r)
+			return
+		}
 		r.step, r.near = learned, true
 		l.offerSwitch()
 		return

@@ -49,6 +49,9 @@ func (w *world) strand(a action) bool {
 
 // appendSome has a session append some records of its clients at once.
 func (t *tenure) appendSome(n int, b uint16) {
+	if t.ended || !t.isOpen || !t.seq.serving {
+		return
+	}
 	for i := range n {
 		if c := t.w.clients[i%len(t.w.clients)]; len(c.open) < attemptsMax && t.seq.room() {
 			try := c.begin(b + uint16(i))

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/waltz-log/waltz/internal/quorum"
 	"github.com/waltz-log/waltz/internal/session"
@@ -57,11 +58,11 @@ func (w *world) checkRecords(s *storage, recs []*rec) {
 // checkTruncate: no replica drops what it knows to be committed (P2), nor what
 // was committed, whether it knows or not (P1). Only of what it has just copied, and
 // not installed, a Truncate that comes twice may take away again.
-func (w *world) checkTruncate(s *storage, last txn.ID) {
+func (w *world) checkTruncate(t *tenure, s *storage, last txn.ID) {
 	if known := s.mem.state.Committed; last < known {
 		panic(violation{"P2", fmt.Sprintf("s%d drops records above %d, though it knows that %d is committed", s.index+1, last, known)})
 	}
-	if first := last + 1; !w.disaster && (first < s.copied || s.mem.state.Installed == s.mem.state.Promised) &&
+	if first := last + 1; !w.disaster && !t.void() && (first < s.copied || s.mem.state.Installed == s.mem.state.Promised) &&
 		first <= w.committed() && s.mem.log[first] == w.truth[first] {
 		panic(violation{"P1", fmt.Sprintf("s%d drops record %d, which was committed", s.index+1, first)})
 	}
@@ -85,9 +86,9 @@ func (w *world) checkRestarted(s *storage) {
 }
 
 // checkCommitted: what a replica knows as committed is (P2).
-func (w *world) checkCommitted(s *storage) {
+func (w *world) checkCommitted(t *tenure, s *storage) {
 	known := s.mem.state.Committed
-	if w.disaster || known < 0 {
+	if w.disaster || known < 0 || t.void() {
 		return
 	}
 	if known > w.committed() || s.mem.log[known] != w.truth[known] {
@@ -111,8 +112,11 @@ func (t *tenure) choice() {
 	}
 	t.chosen = true
 	t.w.note("%c: session %d has chosen a log that ends at %d", int64(t.server.letter()), int64(t.leader.Session()), int64(t.leader.High()))
+	if t.void() {
+		return
+	}
 	for _, other := range t.w.tenures {
-		if other.isOpen && other.leader.Session() < t.leader.Session() {
+		if other.isOpen && !other.void() && other.leader.Session() < t.leader.Session() {
 			t.holds(other.learned)
 		}
 	}
@@ -123,6 +127,9 @@ func (t *tenure) choice() {
 func (t *tenure) holds(id txn.ID) {
 	if t.w.disaster || id < 0 {
 		return
+	}
+	if id > t.w.committed() {
+		panic(violation{"P3", fmt.Sprintf("a session that was given up goes on: it holds record %d for committed, and the log ends at %d", id, t.w.committed())})
 	}
 	if t.leader.High() < id || t.leader.StampAt(id) != t.w.truth[id].stamp {
 		panic(violation{"P1", fmt.Sprintf("session %d has chosen a log that ends at %d, without record %d of session %d, which was committed",
@@ -136,7 +143,7 @@ func (t *tenure) learn() {
 	if committed <= t.learned {
 		return
 	}
-	if !t.w.disaster {
+	if !t.w.disaster && !t.void() {
 		t.learnUpTo(committed)
 	}
 	t.learned = committed
@@ -177,17 +184,18 @@ func (t *tenure) agrees(id txn.ID) {
 // members (I1).
 func (t *tenure) checkSynced(id txn.ID) {
 	r := t.w.written[place{id, t.leader.StampAt(id)}]
-	have, members := 0, t.m.Members
+	var have uint16
+	members := t.m.Members
 	if len(members) == 0 {
 		members = t.next.Members // it believes that they are recorded
 	}
 	for _, m := range members {
-		if r != nil && t.maySayThatItSynced(t.w.storage(m.Storage), r) {
-			have++
+		if s := t.w.storage(m.Storage); r != nil && t.maySayThatItSynced(s, r) {
+			have |= s.bit // two names of one disk are one
 		}
 	}
-	if r == nil || !quorum.Reached(have, len(members)) {
-		panic(violation{"I1", fmt.Sprintf("session %d commits record %d, which %d of %d members have synced", t.leader.Session(), id, have, len(members))})
+	if n := bits.OnesCount16(have); r == nil || !quorum.Reached(n, len(members)) {
+		panic(violation{"I1", fmt.Sprintf("session %d commits record %d, which %d of %d members have synced", t.leader.Session(), id, n, len(members))})
 	}
 }
 
@@ -197,7 +205,7 @@ func (t *tenure) maySayThatItSynced(s *storage, r *rec) bool {
 	if r.id <= s.disk.state.Last && s.disk.log[r.id] == r {
 		return true
 	}
-	return r.durable&(1<<s.index) != 0 && !t.leader.Counts(s.name, s.disk.state.Self)
+	return r.durable&s.bit != 0 && !t.leader.Counts(s.name, s.disk.state.Self)
 }
 
 // checkRecoverable: if all processes ended now, any majority of members that can
@@ -210,8 +218,10 @@ func (w *world) checkRecoverable() {
 	}
 	votes := w.votes[:0]
 	lacking := false
+	var seen uint16
 	for _, m := range w.register.m.Members {
-		if s := w.storage(m.Storage); w.eligible(m) {
+		if s := w.storage(m.Storage); w.eligible(m) && seen&s.bit == 0 {
+			seen |= s.bit
 			d := &s.disk
 			v := vote{s, d.state.Installed, d.state.Last, d.state.Last >= end && d.log[end] == w.truth[end]}
 			lacking = lacking || !v.holds
@@ -252,7 +262,7 @@ func (w *world) checkTransaction(r *rec) {
 		panic(violation{"I4", fmt.Sprintf("request %d is committed as %d and as %d", a.n, a.committed, r.id)})
 	}
 	a.committed = r.id
-	if a.refused {
+	if a.refused && !a.gone() {
 		panic(violation{"P6", fmt.Sprintf("request %d was refused and is committed as %d", a.n, r.id)})
 	}
 	for _, l := range a.locks {
@@ -260,7 +270,12 @@ func (w *world) checkTransaction(r *rec) {
 			panic(violation{"I5", fmt.Sprintf("request %d of high-water mark %d is committed as %d, though %d took its lock", a.n, a.hwm, r.id, taken)})
 		}
 	}
-	for _, l := range a.locks {
+	w.mark(r)
+}
+
+// mark takes note of the locks that a committed record has taken.
+func (w *world) mark(r *rec) {
+	for _, l := range r.try.locks {
 		if l.Mode.Marks() {
 			w.lastTaken[l.Hash-1] = r.id
 		}
@@ -269,7 +284,7 @@ func (w *world) checkTransaction(r *rec) {
 
 // answer sends a client the outcome of its attempt: final, so true (I8, P6).
 func (w *world) answer(t *tenure, a *wait) {
-	if !w.disaster {
+	if !w.disaster && !t.void() {
 		w.checkAnswer(a)
 	}
 	w.note("%c answers request %d: %d (%d)", int64(t.server.letter()), int64(a.try.n), int64(a.answer.what), int64(a.answer.id))
@@ -291,8 +306,8 @@ func (w *world) checkAnswer(a *wait) {
 }
 
 // checkFed: only what is committed is fed (I6).
-func (w *world) checkFed(recs []*rec) {
-	if w.disaster {
+func (w *world) checkFed(t *tenure, recs []*rec) {
+	if w.disaster || t.void() {
 		return
 	}
 	for _, r := range recs {
@@ -303,8 +318,8 @@ func (w *world) checkFed(recs []*rec) {
 }
 
 // checkRead: what a storage is asked for as committed is what was (I2).
-func (w *world) checkRead(s *storage, last txn.ID) {
-	if !w.disaster && s.mem.log[last] != w.truth[last] {
+func (w *world) checkRead(t *tenure, s *storage, last txn.ID) {
+	if !w.disaster && !t.void() && s.mem.log[last] != w.truth[last] {
 		panic(violation{"I2", fmt.Sprintf("s%d is read from, and has another record %d than was committed", s.index+1, last)})
 	}
 }
@@ -319,7 +334,7 @@ func (w *world) checkReceived(c *client, r *rec) {
 // checkReadIndex: who asks for the end of the log hears of everything that was
 // committed before.
 func (w *world) checkReadIndex(r *round) {
-	if !w.disaster && r.committed < r.truth {
+	if !w.disaster && !r.t.void() && r.committed < r.truth {
 		panic(violation{"read index", fmt.Sprintf("session %d answers %d, when %d was committed", r.t.leader.Session(), r.committed, r.truth)})
 	}
 }

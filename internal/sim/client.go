@@ -36,6 +36,7 @@ type attempt struct {
 	done      bool
 	committed txn.ID // where it stands in the log
 	refused   bool   // for good
+	age       int    // recoveries before it
 }
 
 // sending is what goes with one sending of an attempt.
@@ -70,7 +71,7 @@ func (c *client) submit(b uint16) {
 // begin computes a transaction from the view as it is.
 func (c *client) begin(b uint16) *attempt {
 	n := c.w.number()
-	try := &attempt{c: c, n: n, request: requestID(n), hwm: c.hwm, mark: c.hwm, committed: txn.None, locks: drawLocks(b)}
+	try := &attempt{c: c, n: n, request: requestID(n), hwm: c.hwm, mark: c.hwm, committed: txn.None, locks: drawLocks(b), age: c.w.age}
 	c.open = append(c.open, try)
 	c.w.note("client %d appends request %d, high-water mark %d", int64(c.index+1), int64(n), int64(c.hwm))
 	return try
@@ -119,6 +120,10 @@ func (c *client) answered(p *packet) {
 	if a.done {
 		return
 	}
+	if p.t.void() {
+		a.later()
+		return
+	}
 	c.guess = p.t.server.index
 	if p.answer.what == markTooOld {
 		if !a.unsure {
@@ -153,7 +158,7 @@ func (c *client) subscribe(server int) {
 
 func (s *server) subscribed(p *packet) {
 	t := s.tenure
-	if t == nil || t.ended || !t.isOpen {
+	if t == nil || t.ended || !t.isOpen || t.void() {
 		if p.epoch == p.c.epoch {
 			p.c.subscribed = false
 		}
@@ -183,7 +188,7 @@ func (t *tenure) feed(c *client, committed txn.ID) {
 	if !ok {
 		return
 	}
-	t.w.checkFed(recs)
+	t.w.checkFed(t, recs)
 	sub.next, sub.moving = last+1, true
 	t.w.push(&packet{kind: feedSent, t: t, c: c, epoch: sub.epoch, recs: recs})
 }
@@ -193,7 +198,7 @@ func (c *client) fed(p *packet) {
 	if sub := &p.t.subs[c.index]; sub.epoch == p.epoch {
 		sub.moving = false
 	}
-	if p.epoch != c.epoch {
+	if p.epoch != c.epoch || p.t.void() {
 		return
 	}
 	for _, r := range p.recs {

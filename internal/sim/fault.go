@@ -58,6 +58,10 @@ func (w *world) fault(a action) bool {
 		return w.echo(a)
 	case opGhost:
 		return w.ghost(a)
+	case opLearner:
+		return w.learner(a)
+	case opRecover:
+		return w.forceRecover(a)
 	}
 	return true
 }
@@ -89,6 +93,7 @@ func (s *storage) wipe() bool {
 	if s.w.needed(s) {
 		return false
 	}
+	s.w.learners.disturb(s)
 	s.w.note("s%d is wiped", int64(s.index+1))
 	s.format()
 	return true
@@ -102,6 +107,7 @@ func (s *storage) restore() bool {
 	if s.backup == nil || s.w.needed(s) {
 		return false
 	}
+	s.w.learners.disturb(s)
 	old := s.backup.clone()
 	r, member := m.Member(s.name)
 	if unseen := member && r.Incarnation == old.state.Self.Incarnation && old.state.Installed >= r.Installed; unseen && !s.w.disaster {
@@ -228,6 +234,9 @@ func (w *world) crashServer(a action) bool {
 	}
 	w.note("%c crashes", int64(s.letter()))
 	s.tenure.ended = true
+	if a.b&1 == 0 {
+		s.prepared = nil // else another process knew it too
+	}
 	w.push(&packet{kind: reopenTimer, server: s})
 	return true
 }

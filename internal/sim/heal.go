@@ -22,8 +22,17 @@ func (w *world) heal() {
 	if w.disaster {
 		return
 	}
+	if w.twins {
+		w.tellApart()
+	}
 	last := w.owner()
 	m := w.register.m
+	if w.forced && len(m.Members) > 0 && w.survivors(nil) < len(m.Members)/2+1 && w.forceRecover(action{a: 5, b: 1}) {
+		m = w.register.m
+	}
+	if w.recovered > 0 {
+		w.setTarget(w.drawTarget(w.target>>2, w.target)) // among them storages that were given up
+	}
 	able := len(m.Members) == 0 || w.survivors(nil) >= len(m.Members)/2+1
 	before := w.messages
 	for range attemptsToOpen {
@@ -48,6 +57,14 @@ func (w *world) heal() {
 }
 
 const attemptsToOpen = 3
+
+// tellApart gives the name that led to another storage's process one of its own.
+func (w *world) tellApart() {
+	s := w.storages[len(w.storages)-1]
+	w.note("s%d is another storage from now on", int64(s.index+1))
+	s.process = &process{bit: 1 << s.index, up: true}
+	s.format()
+}
 
 // finishRivals lets what is under way arrive, while no server begins anew.
 func (w *world) finishRivals() {

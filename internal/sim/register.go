@@ -29,6 +29,7 @@ func (w *world) compareAndSet(t *tenure, m session.PartitionState, version int) 
 		m.Members, m.Opened = r.m.Members, r.m.Opened
 	}
 	w.checkRegister(&m)
+	w.learners.join(&r.m, &m)
 	r.m, r.version = m, r.version+1
 	w.note("%c: M := session %d, opened %d", int64(t.server.letter()), int64(m.Session), int64(m.Opened))
 	w.remark(func() string { return "   members " + describeMembers(m.Members) })
@@ -48,14 +49,24 @@ func (w *world) setTarget(target []string) bool {
 	if slices.Equal(target, w.register.m.Target) {
 		return false
 	}
+	for _, s := range w.storages {
+		if !slices.Contains(target, s.name) && w.learning(s) {
+			w.learners.Abandoned++
+		}
+	}
 	w.register.m.Target = target
 	w.register.version++
 	w.note("the operator changes the target, version %d", int64(w.register.version))
 	w.remark(func() string { return "   target " + join(target) })
+	w.touch()
+	return true
+}
+
+// touch lets all servers hear, one day, that M was changed.
+func (w *world) touch() {
 	for _, s := range w.servers {
 		if s.tenure != nil && !s.tenure.ended {
 			w.push(&packet{kind: touchTimer, t: s.tenure})
 		}
 	}
-	return true
 }

@@ -13,8 +13,10 @@ type Result struct {
 	Faults   int
 	Steps    int    // actions before the healing
 	Hash     uint64 // of everything that happened
-	Closed   bool   // no session could open in the end, since most disks were lost
-	Err      error  // the rule that was broken; nil if none was
+	Learners Learners
+	Forced   int   // recoveries by force
+	Closed   bool  // no session could open in the end, since most disks were lost
+	Err      error // the rule that was broken; nil if none was
 	setup    setup
 	actions  []action
 }
@@ -56,6 +58,7 @@ func (r *Result) play(run *running, next func(*world) (action, bool)) {
 		w := run.w
 		if w != nil {
 			r.Messages, r.Faults, r.Hash, r.Closed = w.messages, w.faults, w.trace.hash, w.closed
+			r.Learners, r.Forced = w.learners, w.age
 		}
 		switch v := recover().(type) {
 		case nil:

@@ -34,13 +34,15 @@ const (
 	opRelapse
 	opEcho
 	opGhost
+	opLearner
+	opRecover
 	ops
 )
 
 const firstFault = opCrash
 
 func (o op) String() string {
-	return strings.Fields("deliver sync submit subscribe open confirm crash wipe backup restore lose repeat timeout split mend slow break target servercrash assign strand relapse echo ghost")[o]
+	return strings.Fields("deliver sync submit subscribe open confirm crash wipe backup restore lose repeat timeout split mend slow break target servercrash assign strand relapse echo ghost learner recover")[o]
 }
 
 // action is one thing that happens. The operands are read modulo whatever they
@@ -62,6 +64,9 @@ type setup struct {
 	length   int  // actions at least
 	disaster bool // disks are put back unseen; less can be demanded
 	keep     bool // newcomers are copied to before a session opens on them
+	learners bool // much is done to them
+	forced   bool // an operator gives up majorities that are lost
+	twins    bool // two storages' names lead to one process
 	reckless bool // more disks are lost than a session needs to open
 	target   uint16
 	weights  [ops]int
@@ -83,7 +88,7 @@ var ordinary = [ops]int{opDeliver: 520, opSync: 150, opSubmit: 110, opSubscribe:
 // exaggerates some, so that schedules differ in kind.
 var trouble = [ops]int{
 	opCrash: 22, opWipe: 6, opBackup: 6, opRestore: 5, opLose: 22, opRepeat: 24, opTimeout: 12, opSplit: 10, opMend: 6,
-	opSlow: 16, opBreak: 10, opTarget: 5, opServerCrash: 6, opAssign: 1, opStrand: 60, opRelapse: 10, opEcho: 10, opGhost: 6,
+	opSlow: 16, opBreak: 10, opTarget: 5, opServerCrash: 6, opAssign: 1, opStrand: 60, opRelapse: 10, opEcho: 10, opGhost: 6, opLearner: 20,
 }
 
 // drawSetup derives a schedule's beginning from its seed.
@@ -97,7 +102,10 @@ func drawSetup(seed uint64, rnd *rand.Rand) setup {
 		length:   400 + rnd.IntN(1200),
 		disaster: rnd.IntN(30) == 0,
 		reckless: rnd.IntN(25) == 0,
-		keep:     rnd.IntN(3) == 0,
+		keep:     rnd.IntN(3) > 0,
+		learners: rnd.IntN(3) == 0,
+		forced:   rnd.IntN(20) == 0,
+		twins:    rnd.IntN(25) == 0,
 		target:   uint16(rnd.Uint32()),
 		weights:  ordinary,
 	}
@@ -107,6 +115,14 @@ func drawSetup(seed uint64, rnd *rand.Rand) setup {
 	}
 	for o := firstFault; o < ops; o++ {
 		s.weights[o] = often * trouble[o] * []int{0, 0, 1, 1, 1, 3}[rnd.IntN(6)]
+	}
+	if s.learners {
+		s.storages = max(s.storages, 4)
+		s.weights[opLearner], s.weights[opTarget] = often*150, often*10
+	}
+	if s.forced {
+		s.disaster, s.reckless = false, true
+		s.weights[opRecover] = often * 200
 	}
 	if s.disaster {
 		s.weights[opBackup], s.weights[opRestore] = 80, 80

@@ -8,6 +8,8 @@ import (
 // Progress counts what a search has gone through.
 type Progress struct {
 	Schedules, Messages, Faults uint64
+	Learners                    Learners
+	Forced                      uint64 // forced recoveries
 	Closed                      uint64 // schedules that could not open a session in the end, since most disks were lost
 }
 
@@ -62,6 +64,8 @@ func (s *search) finish(r *Result) {
 	s.done.Schedules++
 	s.done.Messages += uint64(r.Messages)
 	s.done.Faults += uint64(r.Faults)
+	s.done.Learners.add(r.Learners)
+	s.done.Forced += uint64(r.Forced)
 	if r.Closed {
 		s.done.Closed++
 	}

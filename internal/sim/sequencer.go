@@ -99,7 +99,7 @@ func (t *tenure) read(first, last txn.ID) ([]*rec, bool) {
 			t.w.note("%c: s%d was read from, and has another log", int64(t.server.letter()), int64(l.s.index+1))
 			continue
 		}
-		t.w.checkRead(l.s, last)
+		t.w.checkRead(t, l.s, last)
 		return l.s.mem.log[first : last+1], true
 	}
 	return nil, false
@@ -107,6 +107,9 @@ func (t *tenure) read(first, last txn.ID) ([]*rec, bool) {
 
 // attempt takes an attempt to append.
 func (s *server) attempt(p *packet) {
+	if p.try.gone() {
+		return
+	}
 	t := s.tenure
 	if t == nil || t.ended || !t.isOpen || !t.seq.serving || !t.seq.room() {
 		p.try.later()

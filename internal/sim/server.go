@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -117,6 +118,7 @@ func (t *tenure) perform(out []session.Output) {
 			t.next = o.M
 			t.w.push(&packet{kind: toRegister, t: t, out: o, call: &call{}, m: o.M, version: t.version})
 		case session.SendOpen:
+			t.w.learners.begin(t, o.Storage)
 			t.request(o.Storage, o)
 		case session.SendTruncate:
 			t.choice()
@@ -134,7 +136,7 @@ func (t *tenure) perform(out []session.Output) {
 		case session.Ready:
 			t.ready(o)
 		case session.Unfit:
-			t.w.remark(func() string { return fmt.Sprintf("%c: %s cannot take part: %v", t.server.letter(), o.Storage, o.Err) })
+			t.unfit(o)
 			t.w.push(&packet{kind: retryTimer, t: t, s: t.w.storage(o.Storage)})
 		case session.Switchable:
 			t.switchable(o.Target)
@@ -144,8 +146,24 @@ func (t *tenure) perform(out []session.Output) {
 	}
 }
 
+// unfit says why a replica takes no part. If that is for the operator, he resets it
+// when everything is mended.
+func (t *tenure) unfit(o session.Unfit) {
+	w, s := t.w, t.w.storage(o.Storage)
+	w.remark(func() string { return fmt.Sprintf("%c: %s cannot take part: %v", t.server.letter(), o.Storage, o.Err) })
+	if !session.NeedsOperator(o.Err) || errors.Is(o.Err, session.ErrOneReplica) && w.twins {
+		return
+	}
+	demand(w.recovered > 0 || w.disaster, "P1", "s%d cannot take part, though nothing was given up: %v", s.index+1, o.Err)
+	if w.calm {
+		w.note("s%d is reset", int64(s.index+1))
+		s.format()
+	}
+}
+
 // switchable lets the server open a session on the target.
 func (t *tenure) switchable(target []string) {
+	t.w.learners.Offered++
 	t.w.remark(func() string { return fmt.Sprintf("%c can switch to %v", t.server.letter(), target) })
 	t.server.prepared = target
 	t.w.push(&packet{kind: switchTimer, t: t})

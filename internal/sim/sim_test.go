@@ -38,6 +38,11 @@ func TestSchedules(t *testing.T) {
 	require.GreaterOrEqual(t, done.Messages, done.Schedules*messagesMin)
 	require.GreaterOrEqual(t, done.Faults, done.Schedules*faultsMin)
 	require.Less(t, done.Closed, done.Schedules/20, "most schedules make progress in the end")
+	require.Greater(t, done.Learners.Joined, done.Schedules/2, "newcomers become members")
+	require.Greater(t, done.Learners.Behind, done.Schedules/5, "some while they are behind")
+	require.Greater(t, done.Learners.Disturbed, done.Schedules/10, "newcomers crash, or lose their disks")
+	require.Greater(t, done.Learners.Abandoned, done.Schedules/20, "changes are given up")
+	require.Greater(t, done.Forced, done.Schedules/50, "majorities are given up")
 }
 
 // A seed is the whole schedule: it replays exactly, from the seed as from its

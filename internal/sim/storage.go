@@ -11,14 +11,20 @@ import (
 	"github.com/waltz-log/waltz/internal/txn"
 )
 
-// storage is a storage process with its replica: what the process holds for
-// true, what is on its disk, and between them the journal's entries that were
-// written and not synced. Answers wait until every entry before them is on the
-// disk.
+// storage is a storage as the cluster knows it: a name, and the process that it
+// leads to. Two names may lead to one, by mistake.
 type storage struct {
-	w       *world
-	index   int
-	name    string
+	w     *world
+	index int
+	name  string
+	*process
+}
+
+// process is a storage process with its replica: what it holds for true, what is
+// on its disk, and between them the journal's entries that were written and not
+// synced. Answers wait until every entry before them is on the disk.
+type process struct {
+	bit     uint16 // for sets of them
 	up      bool
 	mem     image
 	disk    image
@@ -52,7 +58,7 @@ type reply struct {
 }
 
 func newStorage(w *world, i int) *storage {
-	s := &storage{w: w, index: i, name: "s" + strconv.Itoa(i+1), up: true}
+	s := &storage{w: w, index: i, name: "s" + strconv.Itoa(i+1), process: &process{bit: 1 << i, up: true}}
 	s.format()
 	return s
 }
@@ -115,7 +121,7 @@ func (s *storage) reach(n int) {
 		e := &s.journal[i]
 		s.disk.apply(e)
 		for _, r := range e.recs {
-			r.durable |= 1 << s.index
+			r.durable |= s.bit
 		}
 	}
 	left := copy(s.journal, s.journal[n:])
@@ -154,6 +160,7 @@ func (s *storage) sync(b uint16) {
 // crash ends the process. What was not synced is lost, but for the first few
 // entries that happened to be written.
 func (s *storage) crash(b uint16) {
+	s.w.learners.disturb(s)
 	n := 0
 	if len(s.journal) > 0 && b%3 == 0 {
 		n = int(b/3) % (len(s.journal) + 1)
@@ -220,7 +227,7 @@ func (s *storage) handle(p *packet) (session.Event, error) {
 		}
 		if write {
 			s.w.note("%c → s%d: truncate %d from %d to %d", from, at, int64(o.Message.Session), int64(state.Last), int64(o.Message.Last))
-			s.w.checkTruncate(s, o.Message.Last)
+			s.w.checkTruncate(p.t, s, o.Message.Last)
 			s.write(entry{truncate: true, last: o.Message.Last, committed: txn.None})
 		}
 		return session.Truncated{Storage: s.name, Replica: o.Message.Replica}, nil
@@ -305,7 +312,7 @@ func (s *storage) append(l *link, a *appendMessage) {
 	if write {
 		s.w.checkRecords(s, a.recs)
 		s.write(entry{recs: a.recs, frame: a.m.Records, committed: a.m.Committed})
-		s.w.checkCommitted(s)
+		s.w.checkCommitted(l.t, s)
 	}
 	p := &packet{kind: appended, t: l.t, s: s, link: l, last: session.Appended{Replica: s.mem.state.Self, Last: s.mem.state.Last}}
 	if mutant.On("ack-before-fsync") {

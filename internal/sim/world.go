@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 
 	"github.com/waltz-log/waltz/internal/session"
@@ -34,8 +35,11 @@ type world struct {
 	messages, faults int
 	numbers          uint64 // incarnations, starts and requests so far
 	generation       int64
-	closed           bool // in the end too many disks were lost
-	calm             bool // mended: nothing breaks any more
+	closed           bool          // in the end too many disks were lost
+	calm             bool          // mended: nothing breaks any more
+	recovered        txn.SessionID // claimed by the last forced recovery
+	age              int           // forced recoveries so far
+	learners         Learners
 }
 
 const (
@@ -75,7 +79,13 @@ func newWorld(s setup, words bool) *world {
 	for i := range w.lastTaken {
 		w.lastTaken[i] = txn.None
 	}
+	if s.twins {
+		w.storages[s.storages-1].process = w.storages[int(s.target)%(s.storages-1)].process
+	}
 	w.register.m.Target = w.drawTarget(s.target, s.target>>4)
+	if n := len(w.register.m.Target); s.learners && n == s.storages {
+		w.register.m.Target = w.register.m.Target[:n-1-int(s.target>>9)%(n-1)]
+	}
 	w.remark(func() string {
 		return fmt.Sprintf("seed %d: %d storages, %d servers, target %v", s.seed, s.storages, s.servers, w.register.m.Target)
 	})
@@ -138,11 +148,11 @@ func (w *world) eligible(m session.Member) bool {
 
 // survivors counts the members that would count in a choice, without one.
 func (w *world) survivors(without *storage) int {
-	n := 0
+	var have uint16
 	for _, m := range w.register.m.Members {
-		if (without == nil || m.Storage != without.name) && w.eligible(m) {
-			n++
+		if s := w.storage(m.Storage); (without == nil || s.process != without.process) && w.eligible(m) {
+			have |= s.bit
 		}
 	}
-	return n
+	return bits.OnesCount16(have)
 }

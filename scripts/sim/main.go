@@ -78,7 +78,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	fmt.Fprintf(out, "clean: %d schedules, %d of which could not open a session in the end for lost disks\n", done.Schedules, done.Closed)
+	l := done.Learners
+	fmt.Fprintf(out, "newcomers: %d begun, %d disturbed, %d abandoned, %d targets offered, %d became members, %d of them behind; %d forced recoveries\n",
+		l.Begun, l.Disturbed, l.Abandoned, l.Offered, l.Joined, l.Behind, done.Forced)
+	fmt.Fprintf(out, "clean: %d schedules, %d messages, %d faults, %d schedules could not open a session in the end for lost disks\n",
+		done.Schedules, done.Messages, done.Faults, done.Closed)
 	return nil
 }
 

@@ -33,7 +33,7 @@ func (s *sequencer) open(ctx context.Context) error {
 	commits.set(txn.None)
 	session, err := p.o.Open(ctx, p.o.Partition, commits.set)
 	if err != nil {
-		return fmt.Errorf("open store session of partition %d: %w", p.o.Partition, err)
+		return err // which says what was tried
 	}
 	if err := s.rebuild(ctx, session); err != nil {
 		p.closeSession(session)

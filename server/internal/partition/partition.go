@@ -214,14 +214,14 @@ func (p *Partition) own() {
 	s := newSequencer(p)
 	defer s.searcher.stop()
 	defer s.doubter.stop()
-	wait, said, openMax := p.o.ReopenFirst, "", time.Duration(0)
+	wait, said, openMax := p.o.ReopenFirst, saying{}, time.Duration(0)
 	for !p.isClosing() {
 		opened := p.o.Now()
 		err := s.openWithin(p.openCtx, openMax)
 		openMax = 0
 		why := &closure{damaged: record.IsCorrupt(err)}
 		if err == nil {
-			said, err = "", s.serve()
+			said, err = saying{}, s.serve()
 		}
 		if p.isClosing() {
 			return
@@ -259,21 +259,36 @@ func (p *Partition) shut(why *closure) {
 	p.o.Tail.Refuse(refusal)
 }
 
-// report logs why there is no session, unless that is what was said last, and
-// returns what was. Damage is said once, though each try's error is a bit different.
-func (p *Partition) report(why *closure, said string) string {
-	says := why.err.Error()
+// saying is what the log has been told of why there is no session, since there was
+// one; zero: nothing.
+type saying struct {
+	damaged bool
+	why     string // last, damage apart
+	at      time.Time
+}
+
+// sayEvery is the least time between two lines that give different reasons: which
+// storages fail first changes from try to try.
+const sayEvery = time.Minute
+
+// report logs why there is no session, unless that is what was said last, or
+// something was said a moment ago. Damage is said at once, and once, though each
+// try's error is a bit different.
+func (p *Partition) report(why *closure, said saying) saying {
 	if why.damaged {
-		says = "damaged"
+		if !said.damaged {
+			p.o.Logger.Error("partition stays closed: no store session can be opened for damage", "partition", p.o.Partition, "error", why.err)
+		}
+		said.damaged = true
+		return said
 	}
-	switch {
-	case says == said:
-	case why.damaged:
-		p.o.Logger.Error("partition stays closed: no store session can be opened for damage", "partition", p.o.Partition, "error", why.err)
-	default:
-		p.o.Logger.Warn("no store session, trying to open one", "partition", p.o.Partition, "error", why.err)
+	now, says := p.o.Now(), why.err.Error()
+	if says == said.why || said.why != "" && now.Sub(said.at) < sayEvery {
+		return said
 	}
-	return says
+	p.o.Logger.Warn("no store session, trying to open one", "partition", p.o.Partition, "error", why.err)
+	said.why, said.at = says, now
+	return said
 }
 
 // pause waits, and reports false if the partition is being closed.

@@ -196,11 +196,13 @@ type progress struct {
 	bytes int
 }
 
-// sent notes that older records were sent.
+// sent notes that older records were sent. A full storage is sent the same again and
+// again, which is no progress.
 func (p *progress) sent(g group, goal txn.ID) {
 	p.bytes += len(g.frame)
 	p.s.copied.Add(uint64(len(g.frame)))
 	switch now := time.Now(); {
+	case p.s.isFull(p.l):
 	case p.from == txn.None:
 		p.from, p.said = g.prev+1, now
 		p.s.c.Logger.Info("replica catches up", "storage", p.l.storage, "session", int64(p.s.id), "from", int64(p.from), "to", int64(goal))
@@ -216,7 +218,7 @@ func (p *progress) rate() int {
 
 // end tells that nothing is left to do, if there was something to tell.
 func (p *progress) end() {
-	if p.from == txn.None || p.l.ctx.Err() != nil {
+	if p.from == txn.None || p.l.ctx.Err() != nil || p.s.isFull(p.l) {
 		return
 	}
 	p.s.c.Logger.Info("replica has caught up", "storage", p.l.storage, "session", int64(p.s.id), "from", int64(p.from),

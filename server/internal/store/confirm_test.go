@@ -15,13 +15,23 @@ import (
 	"github.com/waltz-log/waltz/metadata"
 )
 
-// counter counts warnings.
-type counter struct{ warnings atomic.Int64 }
+// counter counts warnings, and lines of whatever level by what they say.
+type counter struct {
+	warnings atomic.Int64
+	said     sync.Map // of *atomic.Int64
+}
+
+func (c *counter) of(message string) int64 {
+	n, _ := c.said.LoadOrStore(message, new(atomic.Int64))
+	return n.(*atomic.Int64).Load()
+}
 
 func (c *counter) Enabled(context.Context, slog.Level) bool { return true }
 func (c *counter) WithAttrs([]slog.Attr) slog.Handler       { return c }
 func (c *counter) WithGroup(string) slog.Handler            { return c }
 func (c *counter) Handle(_ context.Context, r slog.Record) error {
+	n, _ := c.said.LoadOrStore(r.Message, new(atomic.Int64))
+	n.(*atomic.Int64).Add(1)
 	if r.Level >= slog.LevelWarn {
 		c.warnings.Add(1)
 	}

@@ -21,6 +21,12 @@ func (s *Session) Stalled() error {
 // Stalls is readable after Stalled has changed.
 func (s *Session) Stalls() <-chan struct{} { return s.stalls }
 
+func (s *Session) isFull(l *link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.full != nil
+}
+
 // fullLocked notes that a replica has no room, until it has answered more than
 // what it took before.
 func (s *Session) fullLocked(l *link, had txn.ID, err error) {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -96,6 +97,8 @@ func TestRoomForAFewMore(t *testing.T) {
 func TestFullMinority(t *testing.T) {
 	c := newCluster(t, 3)
 	c.config.RetryFull = time.Millisecond
+	lines := &counter{}
+	c.config.Logger = slog.New(lines)
 	full := c.storages["s2"]
 	full.fullAt = 3
 	s := c.open()
@@ -104,6 +107,11 @@ func TestFullMinority(t *testing.T) {
 		c.waitCommitted(id)
 	}
 	require.NoError(t, s.Stalled())
+	require.Eventually(t, func() (again bool) {
+		full.set(func() { again = full.refused > 20 })
+		return again
+	}, 10*time.Second, time.Millisecond)
+	require.LessOrEqual(t, lines.of("replica catches up")+lines.of("replica has caught up"), int64(2), "no line for each try")
 	c.storages["s3"].set(func() { c.storages["s3"].fullAt = 50 })
 	c.append(s, 50, 50)
 	stalls(t, s, true)

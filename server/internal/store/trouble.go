@@ -2,8 +2,10 @@ package store
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/waltz-log/waltz/internal/record"
@@ -17,7 +19,9 @@ type trouble struct {
 	err   error // what it failed with; nil: it has answered since
 }
 
-// sayEvery is how often the log repeats that a replica is still in trouble.
+// sayEvery is how often the log repeats that a replica is still in trouble. An
+// attempt to open a session says nothing for so long: it ends sooner, its error
+// names all of them, and the next one follows at once.
 const sayEvery = time.Minute
 
 // troubleLocked notes that something with a replica failed, says so if that is
@@ -29,10 +33,11 @@ func (s *Session) troubleLocked(storage, what string, err error) time.Duration {
 		t = &trouble{since: now}
 		s.mu.troubles[storage] = t
 	}
-	if now.Sub(t.said) >= sayEvery {
-		s.c.Logger.Warn(what, "storage", storage, "session", int64(s.mu.leader.Session()), "error", err, "since", t.since, "tries", t.tries)
-		t.said = now
+	level := slog.LevelDebug
+	if now.Sub(t.said) >= sayEvery && (s.mu.isOpen || now.Sub(t.since) >= sayEvery) {
+		level, t.said = slog.LevelWarn, now
 	}
+	s.c.Logger.Log(s.ctx, level, what, "storage", storage, "session", int64(s.mu.leader.Session()), "error", err, "since", t.since, "tries", t.tries)
 	wait := min(s.c.Backoff<<min(t.tries, 20), s.c.BackoffMax)
 	t.tries++
 	return wait
@@ -53,7 +58,7 @@ func (s *Session) failureLocked(what error) error {
 		}
 	}
 	for i, storage := range slices.Concat(passing, damage) {
-		failed := fmt.Errorf("storage %s: %w", storage, s.mu.troubles[storage].err)
+		failed := named(storage, s.mu.troubles[storage].err)
 		if len(passing) > 0 && i >= len(passing) {
 			what = fmt.Errorf("%w; %s", what, failed.Error())
 			continue
@@ -61,6 +66,14 @@ func (s *Session) failureLocked(what error) error {
 		what = fmt.Errorf("%w; %w", what, failed)
 	}
 	return what
+}
+
+// named adds the storage's name to an error that does not have it.
+func named(storage string, err error) error {
+	if strings.Contains(err.Error(), "storage "+storage+" ") {
+		return err
+	}
+	return fmt.Errorf("storage %s: %w", storage, err)
 }
 
 // watchMajorityLocked starts and stops the count-down of a session whose

@@ -10,6 +10,7 @@ import (
 	"github.com/waltz-log/waltz/internal/admin"
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/internal/wire"
 	"github.com/waltz-log/waltz/metadata"
 	"github.com/waltz-log/waltz/proto/adminpb"
 )
@@ -53,8 +54,12 @@ func fromStatus(err error) error {
 		return &remoteError{s.Message(), admin.ErrInvalid}
 	case codes.Unknown:
 		return &remoteError{s.Message(), err}
+	case codes.DeadlineExceeded:
+		return &remoteError{s.Message(), context.DeadlineExceeded}
+	case codes.Canceled:
+		return &remoteError{s.Message(), context.Canceled}
 	}
-	return err
+	return wire.Plain(err)
 }
 
 func partitionsTo(all []txn.Partition) (out []int32) {

@@ -33,7 +33,7 @@ func (c *Client) TryAppend(m session.Append, done func(session.Appended, error))
 		return l.closed
 	case l.bytes > 0 && l.bytes+cost(&m) > c.o.QueueBytes:
 		c.mu.Unlock()
-		return fmt.Errorf("storage %s has not answered %d bytes: %w", c.o.called(), c.o.QueueBytes, session.ErrBusy)
+		return fmt.Errorf("%s has not answered %d bytes: %w", c.o.which(), c.o.QueueBytes, session.ErrBusy)
 	}
 	// gRPC makes a sender wait when what it holds of a stream, and has not written to
 	// the socket, is 64 KiB. What was answered was written, so now there is nothing.

@@ -71,7 +71,7 @@ func New(o Options) (*Client, error) {
 		wire.HeaderProtocol, strconv.Itoa(wire.StorageProtocol), wire.HeaderCluster, o.ClusterKey, wire.HeaderStorage, o.Name,
 	)}
 	if err := c.connect(); err != nil {
-		return nil, fmt.Errorf("connect to storage %s at %s: %w", o.called(), o.Address, err)
+		return nil, fmt.Errorf("connect to %s: %w", o.which(), err)
 	}
 	c.link.lanes = map[txn.Partition]*lane{}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -153,5 +153,8 @@ func (c *Client) problem(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("storage %s at %s: %w", c.o.called(), c.o.Address, wire.FromStorageStatus(err))
+	if err = wire.FromStorageStatus(err); errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s gives no answer in time: %w", c.o.which(), err)
+	}
+	return fmt.Errorf("%s: %w", c.o.which(), err)
 }

@@ -63,3 +63,11 @@ func (o *Options) called() string {
 	}
 	return o.Name
 }
+
+// which names the storage at the beginning of an error.
+func (o *Options) which() string {
+	if o.Name == "" {
+		return "storage at " + o.Address
+	}
+	return "storage " + o.Name + " at " + o.Address
+}

@@ -165,7 +165,7 @@ func FromStatus(err error) error {
 	case codes.DeadlineExceeded:
 		return context.DeadlineExceeded
 	case codes.Unavailable, codes.Aborted:
-		return Refuse(Unavailable, "%s", s.Message())
+		return Refuse(Unavailable, "%s", words(s))
 	}
 	return err
 }

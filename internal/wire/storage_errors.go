@@ -165,7 +165,8 @@ func (e *StorageError) status() error {
 }
 
 // FromStorageStatus is the way back: a *[StorageError] where the storage has said
-// why, the end of the caller's context as what it is, any other error as it is.
+// why, the end of the caller's context as what it is, any other error in plain words
+// ([Plain]).
 func FromStorageStatus(err error) error {
 	s, ok := status.FromError(err)
 	if err == nil || !ok {
@@ -182,7 +183,7 @@ func FromStorageStatus(err error) error {
 	case codes.DeadlineExceeded:
 		return context.DeadlineExceeded
 	}
-	return err
+	return Plain(err)
 }
 
 func (e *StorageError) failure() *storagepb.Failure {

@@ -187,7 +187,8 @@ func TestOtherErrorsOfStorages(t *testing.T) {
 	require.Equal(t, codes.Internal, status.Code(StorageStatus(errors.New("odd"))))
 	down := status.Error(codes.Unavailable, "down")
 	require.Equal(t, down, StorageStatus(down))
-	require.Equal(t, down, FromStorageStatus(down))
+	require.ErrorIs(t, FromStorageStatus(down), down)
+	require.EqualError(t, FromStorageStatus(down), "down")
 }
 
 // Every reason of the contract has a status code of its own choice.

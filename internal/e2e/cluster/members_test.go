@@ -103,6 +103,54 @@ func TestServerDiesWhileReplicasChange(t *testing.T) {
 	m.Judge(patience)
 }
 
+// Newcomers that don't answer, be it all of them, keep nobody waiting: appends go on, a
+// server that takes over serves on the members, and the change can be given up, or is
+// finished when they are there.
+func TestNewcomerThatDoesNotAnswer(t *testing.T) {
+	c, m := start(t, cluster.Options{Storages: 6, Target: 3})
+	o := c.Operate()
+	o.AskMax = 300 * time.Millisecond
+	for i, silence := range []struct{ begin, end func(*cluster.Storage) }{
+		{(*cluster.Storage).Hold, (*cluster.Storage).Mend},
+		{(*cluster.Storage).Kill, (*cluster.Storage).Start},
+	} {
+		for _, to := range [][]string{{"s1", "s2", "s4"}, {"s4", "s5", "s6"}} {
+			for _, s := range c.Storages[3:] {
+				silence.begin(s)
+			}
+			_, _, err := o.Move(t.Context(), 0, to)
+			require.NoError(t, err)
+			m.Progress(100, patience)
+			st, err := o.Status(t.Context(), nil)
+			require.NoError(t, err)
+			require.Equal(t, admin.Changing, st.States[0].Health)
+			require.NotEmpty(t, st.States[0].Replicas[len(st.States[0].Replicas)-1].Problem)
+			if i == 0 {
+				c.Front().Kill()
+				c.StartServer()
+				for _, s := range c.Storages[3:] {
+					silence.begin(s) // the new server's link too
+				}
+			}
+			m.Progress(100, patience)
+			_, _, err = o.Move(t.Context(), 0, []string{"s1", "s2", "s3"})
+			require.NoError(t, err)
+			settled(t, c, 0, "s1", "s2", "s3")
+			_, _, err = o.Move(t.Context(), 0, to)
+			require.NoError(t, err)
+			m.Progress(100, patience)
+			for _, s := range c.Storages[3:] {
+				silence.end(s)
+			}
+			settled(t, c, 0, to...)
+			_, _, err = o.Move(t.Context(), 0, []string{"s1", "s2", "s3"})
+			require.NoError(t, err)
+			settled(t, c, 0, "s1", "s2", "s3")
+		}
+	}
+	m.Judge(patience)
+}
+
 // Two of three storages are destroyed: the operator gives them up, and the log goes on
 // with all that the third one had. Rivals that know of nothing are fenced.
 func TestForcedRecovery(t *testing.T) {

@@ -75,6 +75,13 @@ func (s *Server) Stop(ctx context.Context) {
 	s.down()
 }
 
+// Hold holds up everything between it and the storages.
+func (s *Server) Hold() {
+	for _, l := range s.links {
+		l.Hold()
+	}
+}
+
 // Kill ends the process at once: nothing that it says from now on gets anywhere.
 func (s *Server) Kill() {
 	if s.stopped {

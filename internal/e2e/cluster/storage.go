@@ -27,7 +27,7 @@ type Storage struct {
 
 	t     testing.TB
 	o     *Options
-	links []*Link // of the servers to it
+	links []*Link // of the servers to it, and of the operator
 	net   *memnet.Listener
 	host  *storage.Host
 	grpc  *grpc.Server
@@ -126,18 +126,17 @@ func (s *Storage) down() {
 // Wipe gives a stopped storage an empty disk.
 func (s *Storage) Wipe() { s.Disk = vfs.NewMem() }
 
-// Links returns the way of each server to this storage, in the order in which they
-// were started.
+// Links returns the ways to this storage, of each server and of the operator.
 func (s *Storage) Links() []*Link { return s.links }
 
-// Cut cuts it off from all servers; Mend undoes it.
+// Cut cuts it off from everybody; Mend undoes it.
 func (s *Storage) Cut() {
 	for _, l := range s.links {
 		l.Cut()
 	}
 }
 
-// Hold holds up everything between it and all servers; Mend undoes it.
+// Hold holds up everything between it and everybody; Mend undoes it.
 func (s *Storage) Hold() {
 	for _, l := range s.links {
 		l.Hold()

@@ -7,6 +7,7 @@ import (
 	"github.com/waltz-log/waltz/internal/mutant"
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/internal/vfs"
 )
 
 // Block is the unit in which the journal is written. Groups begin and end at a
@@ -94,13 +95,13 @@ type Entry struct {
 
 // Group collects entries that are written and synced together.
 type Group struct {
-	buf   []byte
+	buf   []byte // aligned, for direct writes
 	count int
 }
 
 // NewGroup returns an empty group with room for so many bytes.
 func NewGroup(bytes int) *Group {
-	return &Group{buf: make([]byte, groupHeader, max(bytes, Block))}
+	return &Group{buf: vfs.Aligned(max(bytes, Block))[:groupHeader]}
 }
 
 // Empty reports whether nothing was added.
@@ -116,11 +117,20 @@ func (g *Group) Body(offset, n int) []byte { return g.buf[offset : offset+n : of
 // Add copies an entry into the group and returns the offset of its body there.
 func (g *Group) Add(e Entry) int {
 	start := len(g.buf)
-	g.buf = append(g.buf, make([]byte, entryHeader)...)
+	g.grow(entryHeader + len(e.Body))
+	g.buf = g.buf[:start+entryHeader]
+	clear(g.buf[start:])
 	g.buf = append(g.buf, e.Body...)
 	putEntry(g.buf[start:], &e)
 	g.count++
 	return start + entryHeader
+}
+
+// grow makes room for n more bytes, and stays aligned.
+func (g *Group) grow(n int) {
+	if need := len(g.buf) + n; need > cap(g.buf) {
+		g.buf = append(vfs.Aligned(max(need, 2*cap(g.buf))), g.buf...)
+	}
 }
 
 func putEntry(b []byte, e *Entry) {
@@ -145,8 +155,11 @@ type place struct {
 // seal pads the group to whole blocks, writes its header and returns its bytes.
 // It may be called again for another place.
 func (g *Group) seal(p place) []byte {
-	for pad := -len(g.buf) & (Block - 1); pad > 0; pad = 0 {
-		g.buf = append(g.buf, make([]byte, pad)...)
+	if pad := -len(g.buf) & (Block - 1); pad > 0 {
+		end := len(g.buf)
+		g.grow(pad)
+		g.buf = g.buf[:end+pad]
+		clear(g.buf[end:])
 	}
 	b, le := g.buf, binary.LittleEndian
 	le.PutUint32(b, groupMagic)

@@ -145,6 +145,7 @@ func (k *keeper) adopt() (vfs.File, error) {
 	if f, err := c.FS.Open(name); err == nil {
 		size, err := f.Size()
 		if err == nil && size == c.FileBytes && checkHeader(f, c.Cluster, k.next) == nil {
+			f = vfs.Direct(f)
 			return f, k.settleHeader(f)
 		}
 		if err := errors.Join(f.Close(), c.FS.Remove(name)); err != nil {
@@ -200,8 +201,12 @@ func (k *keeper) name(f vfs.File) error {
 func (k *keeper) filled(temp string) (vfs.File, error) {
 	c := &k.w.c
 	if k.fill {
+		f, err := c.FS.Open(temp)
+		if err != nil {
+			return nil, err
+		}
 		k.countFile(func(s *Stats) { s.FilesRecycled++ })
-		return c.FS.Open(temp)
+		return vfs.Direct(f), nil
 	}
 	if err := removeIfThere(c.FS, temp); err != nil {
 		return nil, err
@@ -210,6 +215,7 @@ func (k *keeper) filled(temp string) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	f = vfs.Direct(f)
 	if err := k.zero(f); err != nil {
 		return nil, errors.Join(err, f.Close(), removeIfThere(c.FS, temp)) // give the space back
 	}
@@ -219,7 +225,8 @@ func (k *keeper) filled(temp string) (vfs.File, error) {
 }
 
 func (k *keeper) zero(f vfs.File) error {
-	zeros := make([]byte, min(fillBytes, k.w.c.FileBytes))
+	n := int(min(fillBytes, k.w.c.FileBytes))
+	zeros := vfs.Aligned(n)[:n]
 	for off := int64(0); off < k.w.c.FileBytes; off += int64(len(zeros)) {
 		if _, err := f.WriteAt(zeros[:min(int64(len(zeros)), k.w.c.FileBytes-off)], off); err != nil {
 			return err

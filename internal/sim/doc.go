@@ -13,7 +13,15 @@
 //     disk is wiped, or an older copy of it put back;
 //   - a server crashes, is cut off or is merely slow while another claims;
 //   - a compare-and-set takes effect and its answer is lost;
-//   - the operator wants another set of replicas, or assigns another server.
+//   - the operator wants another set of replicas, or assigns another server. The
+//     newcomers are copied to beside the appends, and meanwhile crash, are wiped or
+//     put back, lose and repeat messages; the change is given up, or another made on
+//     top; a session opens on them while they are behind.
+//
+// Some schedules are of a kind of their own: in some most happens to newcomers; in
+// some two storages' names lead to one process; in some majorities are lost or said
+// to be, and the operator recovers by force. Then what the report of that admits is
+// all that may be gone, and from there on everything must hold anew.
 //
 // After every step the parts of P1 to P6 and I1 to I6 that the step could have
 // broken are checked, against what every server ever held for committed. In the

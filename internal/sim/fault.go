@@ -3,6 +3,9 @@ package sim
 import (
 	"fmt"
 	"math"
+	"slices"
+
+	"github.com/waltz-log/waltz/internal/session"
 )
 
 // fault breaks something, if it can be broken now.
@@ -103,14 +106,15 @@ func (s *storage) wipe() bool {
 // replica installed, so that it can be told; if it is not, the operator says so,
 // and it gets another incarnation. Not so in a disaster.
 func (s *storage) restore() bool {
-	m := s.w.register.m
 	if s.backup == nil || s.w.needed(s) {
 		return false
 	}
 	s.w.learners.disturb(s)
 	old := s.backup.clone()
-	r, member := m.Member(s.name)
-	if unseen := member && r.Incarnation == old.state.Self.Incarnation && old.state.Installed >= r.Installed; unseen && !s.w.disaster {
+	unseen := func(m session.Member) bool {
+		return s.w.storage(m.Storage).process == s.process && m.Incarnation == old.state.Self.Incarnation && old.state.Installed >= m.Installed
+	}
+	if !s.w.disaster && slices.ContainsFunc(s.w.register.m.Members, unseen) {
 		s.w.note("s%d is reset", int64(s.index+1))
 		s.format()
 		return true

@@ -40,7 +40,6 @@ func Mutants() []Mutant {
 		{"learner-installed-behind", "a newcomer is installed where its copy ends (step 4)"},
 		{"one-disk-counted-twice", "two storages' names lead to one replica, which counts under both (I1)"},
 		{"recovery-without-claim", "a forced recovery claims no session, so one that is open goes on"},
-		{"recovery-keeps-the-longest", "a forced recovery keeps the longest log, whatever session it reaches"},
 		{"feed-before-commit", "subscribers are fed what no majority has"},
 		{"uncounted-replica-confirms", "a replica that M does not record has a word in a read index"},
 		{"request-window-lost-after-open", "a takeover forgets the requests"},

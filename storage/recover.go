@@ -80,7 +80,7 @@ func (s *Storage) adopt(p txn.Partition, state *partition.Replica, log *segment.
 	r := &replica{Replica: state, log: log}
 	s.mu.replicas[p] = r
 	if state.Closed != nil {
-		s.reportDamage(state.Closed)
+		s.reportDamage(state.Closed, fmt.Sprintf("waltz storage reset --partition %d --keep", p))
 	}
 	if state.Closed != nil && state.Closed.First == 0 && state.Closed.Last == damage.Unknown {
 		return nil

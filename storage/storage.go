@@ -346,14 +346,16 @@ func (s *Storage) noteDamage(r *replica, err error, changed func() bool) (added 
 	}
 	s.mu.Unlock()
 	if added {
-		s.reportDamage(d)
+		s.reportDamage(d, fmt.Sprintf("waltz storage repair --partition %d", d.Partition))
 	}
 	return added
 }
 
-func (s *Storage) reportDamage(d *DamagedError) {
+// reportDamage tells of damage and what an operator has to do about it. A storage alone
+// can't repair anything, since it knows no other.
+func (s *Storage) reportDamage(d *DamagedError, remedy string) {
 	s.o.Logger.Error("damage found", "partition", int(d.Partition), "first", int64(d.First), "last", int64(d.Last),
-		"file", d.File, "offset", d.Offset, "reason", d.Reason)
+		"file", d.File, "offset", d.Offset, "reason", d.Reason, "remedy", remedy)
 	if s.o.Events.Damaged != nil {
 		s.o.Events.Damaged(d)
 	}
@@ -366,7 +368,7 @@ func (s *Storage) noteOdd(d *DamagedError) {
 		s.mu.odd = append(s.mu.odd, d)
 	}
 	s.mu.Unlock()
-	s.reportDamage(d)
+	s.reportDamage(d, "none needed, no record was lost")
 }
 
 // oddMax bounds how much harmless damage is remembered.

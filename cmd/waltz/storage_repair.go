@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/waltz-log/waltz/internal/record"
 	"github.com/waltz-log/waltz/internal/storageclient"
 	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/internal/wire"
 	"github.com/waltz-log/waltz/waltz"
 )
 
@@ -18,7 +20,8 @@ func newStorageScrub() *cobra.Command {
 		Use:   "scrub",
 		Short: "Read and verify everything that a storage holds, now",
 		Long: `Read and verify everything that a storage holds. It does so by itself in the
-background; this is for who wants to know now. With damage the exit code is 1.`,
+background; this is for who wants to know now. If records are damaged the exit code
+is 1; waltz storage repair takes them from another storage.`,
 		Example: "  waltz storage scrub --storage 10.0.0.1:7272 --timeout 1h",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -30,15 +33,31 @@ background; this is for who wants to know now. With damage the exit code is 1.`,
 				if err := printObject(cmd, scrubbed{s.Records, s.Bytes, damageRows(s.Damage)}); err != nil {
 					return err
 				}
-				if len(s.Damage) > 0 {
-					return fmt.Errorf("%d ranges are damaged; waltz storage repair takes them from another storage", len(s.Damage))
-				}
-				return nil
+				return damageLeft(s.Damage)
 			})
 		},
 	}
 	storageFlags(cmd)
 	return cmd
+}
+
+// damageLeft says which partitions of a storage need a repair. Damage that has lost no
+// record, say to an index, needs none.
+func damageLeft(all []wire.StorageDamage) error {
+	var partitions []txn.Partition
+	n := 0
+	for _, d := range all {
+		if d.Last < d.First {
+			continue
+		}
+		if n++; !slices.Contains(partitions, d.Partition) {
+			partitions = append(partitions, d.Partition)
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d ranges are damaged, of partitions %v; waltz storage repair --partition %d takes them from another storage", n, partitions, partitions[0])
 }
 
 // scrubbed is what scrub prints.

@@ -4,13 +4,16 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/waltz-log/waltz/internal/quorum"
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/storageclient"
 	"github.com/waltz-log/waltz/internal/txn"
+	"github.com/waltz-log/waltz/internal/wire"
 	"github.com/waltz-log/waltz/metadata"
 )
 
@@ -75,6 +78,8 @@ type Replica struct {
 	// Unfit: it takes no part until somebody does what Problem says. A change that
 	// brings it in waits for that.
 	Unfit bool `json:"unfit,omitempty"`
+
+	damaged bool // some records are, and nothing else is wrong
 }
 
 // Status implements [Operator].
@@ -177,11 +182,12 @@ func (c *Cluster) describe(p txn.Partition, m metadata.PartitionState, found map
 	for _, name := range m.Replicas() {
 		r := inspect(m, name, p, found[name])
 		if s.Leader != nil && s.Leader.Unfit[name] != "" {
-			r.Unfit, r.Problem = true, s.Leader.Unfit[name]
+			r.Unfit, r.Problem, r.damaged = true, s.Leader.Unfit[name], false
 		}
 		s.Replicas = append(s.Replicas, r)
 		high = max(high, r.Last)
 	}
+	remedies(&s, found)
 	if s.Leader != nil && s.Leader.Open {
 		high = s.Leader.HighWaterMark
 	}
@@ -219,7 +225,7 @@ func inspect(m metadata.PartitionState, name string, p txn.Partition, a answer) 
 	r.Last, r.LastStamp, r.Committed = is.Last, session.Map(is.Map).StampAt(is.Last), is.Committed
 	switch {
 	case held.Closed != nil:
-		r.Problem = "its journal is damaged, it takes no messages"
+		r.Problem = fmt.Sprintf("its journal is damaged, it takes no messages: waltz storage reset --storage %s --partition %d --keep", a.address, p)
 	case held.Service != storageclient.InService:
 		r.Problem = "it is " + held.Service.String()
 	case ok && member.Incarnation != 0 && r.Incarnation != member.Incarnation:
@@ -227,19 +233,48 @@ func inspect(m metadata.PartitionState, name string, p txn.Partition, a answer) 
 	case ok && r.Installed < member.Installed:
 		r.Problem = fmt.Sprintf("it has lost what it installed, session %d: its disk was rolled back", member.Installed)
 	case len(held.Damage) > 0:
-		r.Problem = damaged
+		r.Problem, r.damaged = damagedRanges(held.Damage), true
 	}
 	return r
 }
 
-const damaged = "records of it are damaged: see waltz storage repair"
+func damagedRanges(all []wire.StorageDamage) string {
+	first, more := all[0], ""
+	if len(all) > 1 {
+		more = fmt.Sprintf(" and %d more ranges", len(all)-1)
+	}
+	if first.Last == math.MaxInt64 {
+		return fmt.Sprintf("records from %d on%s are damaged", first.First, more)
+	}
+	return fmt.Sprintf("records %d to %d%s are damaged", first.First, first.Last, more)
+}
+
+// remedies adds to what is wrong with damaged replicas the command that repairs them
+// from the sound ones. Nothing is repaired unasked: who repairs should look at the disk.
+func remedies(s *PartitionState, found map[string]answer) {
+	var sources []string
+	for _, r := range s.Replicas {
+		if r.Problem == "" {
+			sources = append(sources, found[r.Storage].address)
+		}
+	}
+	for i := range s.Replicas {
+		switch r := &s.Replicas[i]; {
+		case !r.damaged:
+		case len(sources) == 0:
+			r.Problem += ": waltz storage repair takes them from another replica, of which none is sound"
+		default:
+			r.Problem += fmt.Sprintf(": waltz storage repair --storage %s --partition %d --source %s", found[r.Storage].address, s.Partition, strings.Join(sources, ","))
+		}
+	}
+}
 
 // counts reports whether a replica would count in a vote: damaged records don't keep
 // it from that.
 func (r Replica) counts(m metadata.PartitionState) bool {
 	member, ok := m.Member(r.Storage)
 	return ok && r.Known && r.Incarnation == member.Incarnation && r.Installed >= member.Installed &&
-		(r.Problem == "" || r.Problem == damaged)
+		(r.Problem == "" || r.damaged)
 }
 
 func health(m metadata.PartitionState, s PartitionState) string {

@@ -69,15 +69,16 @@ func (s *Storage) Damage(p txn.Partition) bool {
 	if err != nil || int(p) >= len(dirs) {
 		return false
 	}
-	return s.flip(path.Join(s.o.dir(s.Name), "partitions", dirs[p]), ".seg")
+	return s.flip(path.Join(s.o.dir(s.Name), "partitions", dirs[p]), ".seg", 2)
 }
 
-// DamageJournal does so in the oldest file of the journal.
+// DamageJournal flips a bit in the first part of the oldest file of the journal, where
+// something stands.
 func (s *Storage) DamageJournal() bool {
-	return s.flip(path.Join(s.o.dir(s.Name), "journal"), ".journal")
+	return s.flip(path.Join(s.o.dir(s.Name), "journal"), ".journal", 8)
 }
 
-func (s *Storage) flip(dir, ending string) bool {
+func (s *Storage) flip(dir, ending string, part int) bool {
 	names, err := s.Mem().List(dir)
 	if err != nil {
 		return false
@@ -86,7 +87,7 @@ func (s *Storage) flip(dir, ending string) bool {
 		file := path.Join(dir, name)
 		b, err := s.Mem().Bytes(file)
 		if strings.HasSuffix(name, ending) && err == nil && len(b) > 8<<10 {
-			return s.Mem().Flip(file, int64(len(b)/2), 0x10) == nil
+			return s.Mem().Flip(file, int64(len(b)/part), 0x10) == nil
 		}
 	}
 	return false

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -418,10 +419,12 @@ func TestAllDisksFull(t *testing.T) {
 	m.Judge(patience)
 }
 
-// A range that is damaged on one storage is read, and copied, from another.
+// A range that is damaged on one storage is read, and copied, from another. Log and
+// status name the command that repairs it.
 func TestDamagedRange(t *testing.T) {
 	t.Parallel()
-	c, m := start(t, cluster.Options{})
+	said := &remedies{}
+	c, m := start(t, cluster.Options{Logger: slog.New(said)})
 	m.Progress(1000, patience)
 	require.Eventually(t, func() bool { return c.Storages[0].Damage(0) }, patience, time.Millisecond)
 	client := c.Dial()
@@ -450,4 +453,65 @@ func TestDamagedRange(t *testing.T) {
 	require.True(t, string(good) == string(filled))
 	_, err = c.Storages[0].Records(t.Context(), 0, high)
 	require.Error(t, err, "nothing was damaged")
+
+	_, err = c.Storages[0].Host().Storage().Scrub(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, said.all(), "waltz storage repair --partition 0")
+	require.Regexp(t, `^records \d+ to \d+ are damaged: waltz storage repair --storage s1:1 --partition 0 --source s2:1,s3:1$`, problem(t, c, 0))
+	repair(t, c, m, c.Storages[0])
+	require.Empty(t, problem(t, c, 0))
+	m.Judge(patience)
+}
+
+// So does a replica whose journal is damaged, which takes no part until it is reset.
+func TestDamagedJournal(t *testing.T) {
+	t.Parallel()
+	said := &remedies{}
+	c, m := start(t, cluster.Options{Logger: slog.New(said)})
+	m.Progress(500, patience)
+	c.Storages[0].Kill()
+	require.True(t, c.Storages[0].DamageJournal())
+	c.Storages[0].Start()
+	m.Progress(50, patience)
+	require.Contains(t, said.all(), "waltz storage reset --partition 0 --keep")
+	require.Equal(t, "its journal is damaged, it takes no messages: waltz storage reset --storage s1:1 --partition 0 --keep", problem(t, c, 0))
+	repair(t, c, m, c.Storages[0])
+	c.Whole(patience)
+	require.Empty(t, problem(t, c, 0))
+	m.Judge(patience)
+}
+
+// problem returns what the status says of one replica.
+func problem(t *testing.T, c *cluster.Cluster, storage int) string {
+	t.Helper()
+	st, err := c.Operate().Status(t.Context(), nil)
+	require.NoError(t, err)
+	return st.States[0].Replicas[storage].Problem
+}
+
+// remedies is a log that keeps the remedies that it was told.
+type remedies struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (r *remedies) Enabled(context.Context, slog.Level) bool { return true }
+func (r *remedies) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *remedies) WithGroup(string) slog.Handler            { return r }
+func (r *remedies) Handle(_ context.Context, rec slog.Record) error {
+	rec.Attrs(func(a slog.Attr) bool {
+		if a.Key == "remedy" {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.said = append(r.said, a.Value.String())
+		}
+		return true
+	})
+	return nil
+}
+
+func (r *remedies) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.said)
 }

@@ -109,7 +109,22 @@ func (f Founding) Validate() error {
 		}
 		names[storage.Address] = storage.Name
 	}
+	for p, target := range f.Targets {
+		if name, ok := namedTwice(target); ok {
+			errs = append(errs, fmt.Errorf("partition %d: storage %q is named twice: one disk would count for two", p, name))
+			break // most often it is the same in all
+		}
+	}
 	return errors.Join(errs...)
+}
+
+func namedTwice(target []string) (string, bool) {
+	for i, name := range target {
+		if slices.Contains(target[:i], name) {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // saveStorages makes the storages what the founding says, also those that an

@@ -28,6 +28,13 @@ func TestCreateRefusesWhatIsNoCluster(t *testing.T) {
 	require.Empty(t, names)
 }
 
+// I1: a disk that stands twice in a set of replicas would count for two.
+func TestStorageNamedTwiceIsRefused(t *testing.T) {
+	c := metadata.Cluster{Key: "k", Partitions: 2}
+	require.ErrorContains(t, metadata.Create(t.Context(), local.NewMemory(), c, []string{"s1", "s2", "s1"}), `storage "s1" is named twice`)
+	require.NoError(t, metadata.Create(t.Context(), local.NewMemory(), c, []string{"s1", "s2"}))
+}
+
 func TestNewerFormatIsRefused(t *testing.T) {
 	s := local.NewMemory()
 	_, err := s.Set(t.Context(), "cluster", []byte(`{"format_version":99,"key":"k","partitions":1}`), metadata.Absent)

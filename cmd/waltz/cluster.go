@@ -3,19 +3,23 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/waltz-log/waltz/internal/admin"
 	"github.com/waltz-log/waltz/internal/adminrpc"
 	"github.com/waltz-log/waltz/internal/storageclient"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/metadata"
+	"github.com/waltz-log/waltz/metadata/local"
 )
 
 func newCluster() *cobra.Command {
@@ -52,21 +56,19 @@ func operate(cmd *cobra.Command, f func(context.Context, admin.Operator) error) 
 	ctx, cancel := withTimeout(cmd)
 	defer cancel()
 	if server != "" {
-		conn, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(server, "waltz://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			return usagef("--server %q: %w", server, err)
-		}
-		defer func() { _ = conn.Close() }()
-		return f(ctx, adminrpc.NewClient(conn))
+		return operateServer(ctx, strings.TrimPrefix(server, "waltz://"), f)
 	}
-	m, err := openMetadata(address)
+	m, err := openMetadata(address, false)
+	if _, locked := errors.AsType[*local.LockedError](err); locked {
+		return fmt.Errorf("%w: if that is the cluster's server, ask it by --server host:port", err)
+	}
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	c, err := metadata.LoadCluster(ctx, m)
 	if errors.Is(err, metadata.ErrNotFound) {
-		return errors.New("there is no cluster in " + address + "; waltz cluster init founds one")
+		return noCluster(address)
 	}
 	if err != nil {
 		return err
@@ -81,6 +83,31 @@ func operate(cmd *cobra.Command, f func(context.Context, admin.Operator) error) 
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	return f(ctx, &admin.Cluster{Metadata: m, Storages: d, Logger: log})
+}
+
+// operateServer runs f with a server of the cluster.
+func operateServer(ctx context.Context, addr string, f func(context.Context, admin.Operator) error) error {
+	if err := checkAddress("server", addr); err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return usagef("--server %q: %w", addr, err)
+	}
+	defer func() { _ = conn.Close() }()
+	err = f(ctx, adminrpc.NewClient(conn))
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Unimplemented:
+		return fmt.Errorf("no server of a cluster answers at %s: %w", addr, err)
+	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("server %s: %w (%w)", addr, err, context.Cause(ctx))
+	}
+	return err
+}
+
+func noCluster(address string) error {
+	return errors.New("there is no cluster in " + address + "; waltz cluster init founds one")
 }
 
 // names joins storages for a table; none is a dash.

@@ -64,15 +64,15 @@ func runClusterInit(cmd *cobra.Command, _ []string) (err error) {
 		}
 		founding.Storages = append(founding.Storages, s)
 	}
-	m, err := openMetadata(cmd.Flag("metadata").Value.String())
+	if err := founding.Check(); err != nil { // before a folder is made
+		return &usageError{err}
+	}
+	m, err := openMetadata(cmd.Flag("metadata").Value.String(), true)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	c, targets, err := admin.Found(cmd.Context(), m, founding)
-	if errors.Is(err, admin.ErrInvalid) {
-		return &usageError{err}
-	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,6 +68,12 @@ func fieldText(v any) string {
 		return strconv.FormatFloat(v, 'f', 3, 64)
 	case time.Time:
 		return v.Format(time.RFC3339Nano)
+	case []damageRow:
+		var lines []string
+		for _, d := range v {
+			lines = append(lines, d.String())
+		}
+		return cmp.Or(strings.Join(lines, "\n\t"), "none")
 	}
 	return fmt.Sprint(v)
 }

@@ -54,13 +54,15 @@ func limitProcs(cmd *cobra.Command) error {
 
 // checkListen finds a mistyped address before anything is opened.
 func checkListen(cmd *cobra.Command) error {
-	listen := cmd.Flag("listen").Value.String()
-	if _, _, err := net.SplitHostPort(listen); err != nil {
-		return usagef("--listen %q: want host:port", listen)
-	}
-	metrics := cmd.Flag("metrics-listen").Value.String()
-	if _, _, err := net.SplitHostPort(metrics); err != nil && metrics != "" {
-		return usagef("--metrics-listen %q: want host:port", metrics)
+	for _, flag := range []string{"listen", "metrics-listen"} {
+		addr := cmd.Flag(flag).Value.String()
+		if addr == "" && flag != "listen" {
+			continue
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if _, portErr := net.LookupPort("tcp", port); err != nil || portErr != nil {
+			return usagef("--%s %q: want host:port", flag, addr)
+		}
 	}
 	return nil
 }

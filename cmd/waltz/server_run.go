@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,7 +68,11 @@ func runServer(cmd *cobra.Command, _ []string) (err error) {
 	if err := errors.Join(checkListen(cmd), limitProcs(cmd)); err != nil {
 		return err
 	}
-	m, err := openMetadata(cmd.Flag("metadata").Value.String())
+	create, err := cmd.Flags().GetBool("create")
+	if err != nil {
+		return err
+	}
+	m, err := openMetadata(cmd.Flag("metadata").Value.String(), create)
 	if err != nil {
 		return err
 	}
@@ -164,11 +170,15 @@ func stopServer(cmd *cobra.Command, s *server.Server) error {
 	return s.Stop(ctx)
 }
 
-// openMetadata opens the metadata at an address.
-func openMetadata(addr string) (metadata.Store, error) {
+// openMetadata opens the metadata at an address. Unless a cluster is to be founded
+// there, nothing is made where an address was mistyped.
+func openMetadata(addr string, found bool) (metadata.Store, error) {
 	u, err := url.Parse(addr)
 	if err != nil || u.Scheme != "file" || u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.Path == "/" {
 		return nil, usagef("--metadata %q: want file:///dir with an absolute folder", addr)
+	}
+	if _, err := os.Stat(u.Path); errors.Is(err, fs.ErrNotExist) && !found {
+		return nil, noCluster(addr)
 	}
 	return local.Open(local.Options{Dir: u.Path})
 }
@@ -185,7 +195,7 @@ func findCluster(cmd *cobra.Command, m metadata.Store) (metadata.Cluster, error)
 		return c, err
 	}
 	if !create {
-		return c, fmt.Errorf("there is no cluster in %s; --create founds one", cmd.Flag("metadata").Value)
+		return c, noCluster(cmd.Flag("metadata").Value.String())
 	}
 	return foundCluster(cmd, m)
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,14 +42,43 @@ func onStorage(cmd *cobra.Command, do func(context.Context, *storageclient.Clien
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-	defer cancel()
-	c, err := dialStorage(ctx, cmd.Flag("storage").Value.String())
-	if err != nil {
+	addr := cmd.Flag("storage").Value.String()
+	if err := checkAddress("storage", addr); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+	defer cancel()
+	c, err := dialStorage(ctx, addr)
+	if err != nil {
+		return inTime(ctx, err, timeout)
+	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	return do(ctx, c)
+	return inTime(ctx, do(ctx, c), timeout)
+}
+
+// inTime adds to an error that --timeout is behind it, if so.
+func inTime(ctx context.Context, err error, timeout time.Duration) error {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w (--timeout is %s)", err, timeout)
+	}
+	return err
+}
+
+// checkAddress finds a mistyped host:port before anybody is asked.
+func checkAddress(flag, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || n == 0 {
+		return usagef("--%s %q: want host:port", flag, addr)
+	}
+	return nil
+}
+
+// replicaFlags are the flags of every command about one replica. Which partition has
+// to be said: some of them delete.
+func replicaFlags(cmd *cobra.Command) {
+	storageFlags(cmd)
+	partitionFlag(cmd)
+	need(cmd, "partition")
 }
 
 // dialStorage connects to a storage of whichever cluster.
@@ -80,6 +112,10 @@ type damageRow struct {
 	File      string `json:"file"`
 	Offset    int64  `json:"offset"`
 	Reason    string `json:"reason"`
+}
+
+func (d damageRow) String() string {
+	return fmt.Sprintf("partition %d from %d to %d: %s at %d: %s", d.Partition, d.First, d.Last, d.File, d.Offset, d.Reason)
 }
 
 func damageRows(all []wire.StorageDamage) []damageRow {

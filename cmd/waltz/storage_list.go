@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"text/tabwriter"
 
@@ -20,11 +19,15 @@ func newStorageList() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return onStorage(cmd, func(ctx context.Context, c *storageclient.Client) error {
+				who, err := c.Describe(ctx)
+				if err != nil {
+					return err
+				}
 				all, err := c.Replicas(ctx)
 				if err != nil {
 					return err
 				}
-				return printReplicas(cmd, all)
+				return printReplicas(cmd, who, all)
 			})
 		},
 	}
@@ -32,7 +35,16 @@ func newStorageList() *cobra.Command {
 	return cmd
 }
 
-// replicaRow is one replica as the command prints it, one JSON object each.
+// replicaList is what list prints.
+type replicaList struct {
+	Storage    string       `json:"storage"` // name; empty if it was started without
+	ClusterKey string       `json:"cluster_key"`
+	Full       bool         `json:"full"`             // its disk is
+	Failed     string       `json:"failed,omitempty"` // why it has stopped for good
+	Replicas   []replicaRow `json:"replicas"`
+}
+
+// replicaRow is one replica of it.
 type replicaRow struct {
 	Partition   int32         `json:"partition"`
 	Service     string        `json:"service"`
@@ -47,15 +59,8 @@ type replicaRow struct {
 	Closed      string        `json:"closed,omitempty"` // why it takes no messages any more
 }
 
-func printReplicas(cmd *cobra.Command, all []storageclient.Replica) error {
-	f, err := format(cmd)
-	if err != nil {
-		return err
-	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	if f != "json" {
-		fmt.Fprintln(w, "partition\tservice\tincarnation\tpromised\tinstalled\tlast\tcommitted\tsegments\tbytes\tdamaged ranges")
-	}
+func replicaRows(all []storageclient.Replica) []replicaRow {
+	rows := []replicaRow{}
 	for _, r := range all {
 		row := replicaRow{
 			Partition: int32(r.Partition), Service: r.Service.String(), Incarnation: fmt.Sprint(uint64(r.Promise.Replica.Incarnation)),
@@ -65,14 +70,45 @@ func printReplicas(cmd *cobra.Command, all []storageclient.Replica) error {
 		if r.Closed != nil {
 			row.Closed = r.Closed.Reason
 		}
-		if f == "json" {
-			if err := json.NewEncoder(cmd.OutOrStdout()).Encode(row); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", row.Partition, row.Service, row.Incarnation, row.Promised, row.Installed,
-			row.Last, row.Committed, row.Segments, row.Bytes, len(row.Damage))
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func printReplicas(cmd *cobra.Command, who storageclient.Storage, all []storageclient.Replica) error {
+	f, err := format(cmd)
+	if err != nil {
+		return err
+	}
+	list := replicaList{who.Name, who.ClusterKey, who.Full, who.Failed, replicaRows(all)}
+	if f == "json" {
+		return printObject(cmd, list)
+	}
+	out := cmd.OutOrStdout()
+	if list.Full {
+		fmt.Fprintln(out, "the disk is full: make room, writing goes on by itself")
+	}
+	if list.Failed != "" {
+		fmt.Fprintln(out, "the storage has failed:", list.Failed)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "partition\tservice\tincarnation\tpromised\tinstalled\tlast\tcommitted\tsegments\tbytes\tproblem")
+	for _, r := range list.Replicas {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", r.Partition, r.Service, r.Incarnation, r.Promised, r.Installed,
+			r.Last, r.Committed, r.Segments, r.Bytes, orDash(r.problem()))
 	}
 	return w.Flush()
+}
+
+// problem says in words what an operator has to do something about.
+func (r *replicaRow) problem() string {
+	switch {
+	case r.Closed != "":
+		return "closed, reset it: " + r.Closed
+	case len(r.Damage) == 1:
+		return "damaged, repair it: " + r.Damage[0].String()
+	case len(r.Damage) > 1:
+		return fmt.Sprintf("damaged, repair it: %d ranges, the first is %s", len(r.Damage), r.Damage[0])
+	}
+	return ""
 }

@@ -78,8 +78,7 @@ is 1.`,
 		Args:    cobra.NoArgs,
 		RunE:    runStorageRepair,
 	}
-	storageFlags(cmd)
-	partitionFlag(cmd)
+	replicaFlags(cmd)
 	f := cmd.Flags()
 	f.StringSlice("source", nil, "addresses of storages to take records from, host:port,...")
 	f.Int64("from", 0, "first transaction ID to look at")

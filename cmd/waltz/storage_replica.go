@@ -40,8 +40,7 @@ is to have a partition.`,
 			})
 		},
 	}
-	storageFlags(cmd)
-	partitionFlag(cmd)
+	replicaFlags(cmd)
 	return cmd
 }
 
@@ -69,15 +68,23 @@ any more. Its files are deleted, or with --keep stay for a later create.`,
 				return err
 			}
 			return onReplica(cmd, func(ctx context.Context, c *storageclient.Client, p waltz.Partition) error {
-				return c.RemoveReplica(ctx, p, is, keep)
+				if err := c.RemoveReplica(ctx, p, is, keep); err != nil {
+					return err
+				}
+				return printObject(cmd, removedReplica{int32(p), keep})
 			})
 		},
 	}
-	storageFlags(cmd)
-	partitionFlag(cmd)
+	replicaFlags(cmd)
 	incarnationFlag(cmd)
 	cmd.Flags().Bool("keep", false, "keep the files")
 	return cmd
+}
+
+// removedReplica is what remove prints.
+type removedReplica struct {
+	Partition int32 `json:"partition"`
+	Kept      bool  `json:"files_kept"`
 }
 
 func newStorageAvailability() *cobra.Command {
@@ -91,13 +98,21 @@ messages, so that the partition goes on without it. Or take it back: it catches 
 		ValidArgs: []string{"on", "off"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return onReplica(cmd, func(ctx context.Context, c *storageclient.Client, p waltz.Partition) error {
-				return c.SetAvailable(ctx, p, args[0] == "on")
+				if err := c.SetAvailable(ctx, p, args[0] == "on"); err != nil {
+					return err
+				}
+				return printObject(cmd, availableReplica{int32(p), args[0]})
 			})
 		},
 	}
-	storageFlags(cmd)
-	partitionFlag(cmd)
+	replicaFlags(cmd)
 	return cmd
+}
+
+// availableReplica is what availability prints.
+type availableReplica struct {
+	Partition    int32  `json:"partition"`
+	Availability string `json:"availability"`
 }
 
 func newStorageReset() *cobra.Command {
@@ -128,8 +143,7 @@ verified start of its log stays, so that less has to be copied.`,
 			})
 		},
 	}
-	storageFlags(cmd)
-	partitionFlag(cmd)
+	replicaFlags(cmd)
 	incarnationFlag(cmd)
 	cmd.Flags().Bool("keep", false, "keep the verified start of the log")
 	return cmd
@@ -150,8 +164,7 @@ func newStorageChecksum() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    runStorageChecksum,
 	}
-	storageFlags(cmd)
-	partitionFlag(cmd)
+	replicaFlags(cmd)
 	cmd.Flags().Int64("from", 0, "first transaction ID")
 	cmd.Flags().Int64("to", -1, "last transaction ID (default: the last one committed, as far as the replica knows)")
 	return cmd

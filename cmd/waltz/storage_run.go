@@ -121,7 +121,11 @@ func printStorageReady(cmd *cobra.Command, r storageReady) error {
 	if r.ClusterKey != "" {
 		cluster = " of cluster " + r.ClusterKey
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving storage %s on %s: %s%s\n", r.Name, r.Address, r.Dir, cluster)
+	name := r.Name
+	if name != "" {
+		name = " " + name
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "serving storage%s on %s: %s%s\n", name, r.Address, r.Dir, cluster)
 	return err
 }
 

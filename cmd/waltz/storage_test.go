@@ -43,17 +43,26 @@ func TestStorageCommands(t *testing.T) {
 	_, code := jsonOf(t, &sum, on("checksum", "--partition", "0", "--to", last.String())...)
 	require.Zero(t, code)
 	require.EqualValues(t, last+1, sum.Records)
-	_, code = jsonOf(t, &other, "storage", "checksum", "--storage", c.storages[1].addr, "--to", last.String())
+	_, code = jsonOf(t, &other, "storage", "checksum", "--storage", c.storages[1].addr, "--partition", "0", "--to", last.String())
 	require.Zero(t, code)
 	require.Equal(t, sum.Sum, other.Sum)
+
+	var list replicaList
+	_, code = jsonOf(t, &list, on("list")...) // one object, as of every command
+	require.Zero(t, code)
+	require.Len(t, list.Replicas, 2)
+	require.NotEmpty(t, list.ClusterKey)
+	require.False(t, list.Full)
 
 	var found scrubbed
 	_, code = jsonOf(t, &found, on("scrub")...)
 	require.Zero(t, code)
 	require.Empty(t, found.Damage)
 
-	_, code = jsonOf(t, nil, on("availability", "off", "--partition", "0")...)
+	var service availableReplica
+	_, code = jsonOf(t, &service, on("availability", "off", "--partition", "0")...)
 	require.Zero(t, code)
+	require.Equal(t, "off", service.Availability)
 	_, code = jsonOf(t, nil, on("availability", "on", "--partition", "0")...)
 	require.Zero(t, code)
 
@@ -71,6 +80,7 @@ func TestStorageCommands(t *testing.T) {
 	_, code = jsonOf(t, nil, on("availability", "sideways")...)
 	require.Equal(t, 2, code)
 
+	last = mark(t, client) // with what was on its way when the hammer stopped
 	require.Zero(t, c.server.end(syscall.SIGTERM))
 	var reset resetReplica
 	_, code = jsonOf(t, &reset, on("reset", "--partition", "0", "--keep")...)

@@ -31,7 +31,7 @@ type Status struct {
 type StorageStatus struct {
 	metadata.Storage
 	Replicas int    `json:"replicas"`          // partitions that have it as a member or target
-	Problem  string `json:"problem,omitempty"` // why it can't be asked
+	Problem  string `json:"problem,omitempty"` // why it can't be asked, or takes nothing
 }
 
 // PartitionState describes a partition.
@@ -65,10 +65,10 @@ const (
 type Replica struct {
 	Storage     string              `json:"storage"`
 	Role        string              `json:"role"`
-	Recorded    txn.SessionID       `json:"recorded"`          // session that M says it installed
-	Problem     string              `json:"problem,omitempty"` // why it would not count in a vote; empty: it is sound
-	Known       bool                `json:"known"`             // what follows is: its storage answered
-	Incarnation session.Incarnation `json:"incarnation"`
+	Recorded    txn.SessionID       `json:"recorded"`           // session that M says it installed
+	Problem     string              `json:"problem,omitempty"`  // why it would not count in a vote; empty: it is sound
+	Known       bool                `json:"known"`              // what follows is: its storage answered
+	Incarnation session.Incarnation `json:"incarnation,string"` // above what every reader of JSON can count to
 	Promised    txn.SessionID       `json:"promised"`
 	Installed   txn.SessionID       `json:"installed"`
 	Last        txn.ID              `json:"last"`
@@ -80,6 +80,7 @@ type Replica struct {
 	Unfit bool `json:"unfit,omitempty"`
 
 	damaged bool // some records are, and nothing else is wrong
+	full    bool // its storage's disk is, and nothing else is wrong
 }
 
 // Status implements [Operator].
@@ -122,16 +123,22 @@ func (c *Cluster) Status(ctx context.Context, partitions []txn.Partition) (Statu
 type answer struct {
 	replicas map[txn.Partition]storageclient.Replica
 	err      error
+	full     bool   // its disk is
 	deserted bool   // the storage's machine says that none runs there
 	address  string // of the storage
 }
 
 func (a answer) problem() string {
-	if a.err == nil {
-		return ""
+	switch {
+	case a.err != nil:
+		return a.err.Error()
+	case a.full:
+		return diskFull
 	}
-	return a.err.Error()
+	return ""
 }
+
+const diskFull = "its disk is full: make room, writing goes on by itself"
 
 // ask asks all storages for their replicas.
 func (c *Cluster) ask(ctx context.Context, storages []metadata.Storage, partitions []txn.Partition) map[string]answer {
@@ -159,8 +166,14 @@ func (c *Cluster) askOne(ctx context.Context, name string, partitions []txn.Part
 	if !ok {
 		return answer{err: fmt.Errorf("storage %s is not known yet", name)}
 	}
+	a := answer{replicas: map[txn.Partition]storageclient.Replica{}}
 	replicas, err := client.Replicas(ctx, partitions...)
-	a := answer{replicas: map[txn.Partition]storageclient.Replica{}, err: err, deserted: err != nil && client.Deserted(ctx)}
+	if err == nil {
+		var who storageclient.Storage
+		who, err = client.Describe(ctx)
+		a.full = who.Full
+	}
+	a.err, a.deserted = err, err != nil && client.Deserted(ctx)
 	for _, r := range replicas {
 		a.replicas[r.Partition] = r
 	}
@@ -182,7 +195,7 @@ func (c *Cluster) describe(p txn.Partition, m metadata.PartitionState, found map
 	for _, name := range m.Replicas() {
 		r := inspect(m, name, p, found[name])
 		if s.Leader != nil && s.Leader.Unfit[name] != "" {
-			r.Unfit, r.Problem, r.damaged = true, s.Leader.Unfit[name], false
+			r.Unfit, r.Problem, r.damaged, r.full = true, s.Leader.Unfit[name], false, false
 		}
 		s.Replicas = append(s.Replicas, r)
 		high = max(high, r.Last)
@@ -234,6 +247,8 @@ func inspect(m metadata.PartitionState, name string, p txn.Partition, a answer) 
 		r.Problem = fmt.Sprintf("it has lost what it installed, session %d: its disk was rolled back", member.Installed)
 	case len(held.Damage) > 0:
 		r.Problem, r.damaged = damagedRanges(held.Damage), true
+	case a.full:
+		r.Problem, r.full = diskFull, true
 	}
 	return r
 }
@@ -254,7 +269,7 @@ func damagedRanges(all []wire.StorageDamage) string {
 func remedies(s *PartitionState, found map[string]answer) {
 	var sources []string
 	for _, r := range s.Replicas {
-		if r.Problem == "" {
+		if r.Problem == "" || r.full {
 			sources = append(sources, found[r.Storage].address)
 		}
 	}
@@ -270,11 +285,11 @@ func remedies(s *PartitionState, found map[string]answer) {
 }
 
 // counts reports whether a replica would count in a vote: damaged records don't keep
-// it from that.
+// it from that, nor does a full disk, once there is room.
 func (r Replica) counts(m metadata.PartitionState) bool {
 	member, ok := m.Member(r.Storage)
 	return ok && r.Known && r.Incarnation == member.Incarnation && r.Installed >= member.Installed &&
-		(r.Problem == "" || r.damaged)
+		(r.Problem == "" || r.damaged || r.full)
 }
 
 func health(m metadata.PartitionState, s PartitionState) string {

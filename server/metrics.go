@@ -18,12 +18,17 @@ type Metric struct {
 }
 
 // metric is a Metric and how it is read from a partition's snapshot; exactly one
-// of value, reasons and the server's own is set.
+// of value, reasons, replica and the server's own is set.
 type metric struct {
 	Metric
 	value   func(*PartitionStats) float64
 	reasons func(*PartitionStats) map[wire.Reason]uint64
+	replica func(*partition.Replica) (value float64, known bool)
 	server  func(*Stats) float64
+}
+
+func perReplica(name, help string, value func(*partition.Replica) (float64, bool)) metric {
+	return metric{Metric: Metric{"waltz_server_" + name, help, []string{"partition", "storage"}, prometheus.GaugeValue}, replica: value}
 }
 
 func perPartition(name, help string, t prometheus.ValueType, value func(*PartitionStats) float64) metric {
@@ -48,6 +53,8 @@ func catalogue() []metric {
 		perPartition("replicas_counting", "Replicas that take appends and count towards a majority.", gauge, func(p *PartitionStats) float64 { return float64(p.Replicas.Counting) }),
 		perPartition("replicas_catching_up", "Replicas that take appends and lack some that the others were sent.", gauge, func(p *PartitionStats) float64 { return float64(p.Replicas.CatchingUp) }),
 		perPartition("replicas_away", "Replicas that were tried in vain in the open store session.", gauge, func(p *PartitionStats) float64 { return float64(p.Replicas.Away) }),
+		perReplica("replica_counting", "1 if the storage's replica takes appends and counts towards a majority, 0 if it is away or catching up.", func(r *partition.Replica) (float64, bool) { return flag(r.Counting), true }),
+		perReplica("replica_lag_transactions", "Committed transactions that the storage's replica has not answered; none is told of one that is away.", func(r *partition.Replica) (float64, bool) { return float64(r.Lag), !r.Away }),
 		perPartition("replica_copied_bytes", "Bytes copied to replicas that were behind, in the open store session.", gauge, func(p *PartitionStats) float64 { return float64(p.Replicas.CopiedBytes) }),
 		perPartition("in_flight_transactions", "Transactions sequenced and not committed yet.", gauge, func(p *PartitionStats) float64 { return float64(p.InFlight) }),
 		perPartition("inbox_bytes", "Transactions that wait to be sequenced, in bytes.", gauge, func(p *PartitionStats) float64 { return float64(p.InboxBytes) }),
@@ -92,8 +99,10 @@ const latencyHelp = "Time from sequencing a frame to its commit."
 
 // Collector returns a Prometheus collector of the server's metrics. It takes a
 // snapshot at each scrape and costs nothing between.
-func (s *Server) Collector() prometheus.Collector {
-	c := &collector{server: s, latency: prometheus.NewDesc(latencyName, latencyHelp, []string{"partition"}, nil)}
+func (s *Server) Collector() prometheus.Collector { return newCollector(s.Stats) }
+
+func newCollector(stats func() Stats) *collector {
+	c := &collector{stats: stats, latency: prometheus.NewDesc(latencyName, latencyHelp, []string{"partition"}, nil)}
 	for _, m := range catalogue() {
 		c.metrics = append(c.metrics, m)
 		c.descs = append(c.descs, prometheus.NewDesc(m.Name, m.Help, m.Labels, nil))
@@ -102,7 +111,7 @@ func (s *Server) Collector() prometheus.Collector {
 }
 
 type collector struct {
-	server  *Server
+	stats   func() Stats
 	metrics []metric
 	descs   []*prometheus.Desc
 	latency *prometheus.Desc
@@ -118,7 +127,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
-	stats := c.server.Stats()
+	stats := c.stats()
 	for i, m := range c.metrics {
 		if m.server != nil {
 			to <- prometheus.MustNewConstMetric(c.descs[i], m.Type, m.server(&stats))
@@ -136,6 +145,15 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 func (m *metric) collect(to chan<- prometheus.Metric, d *prometheus.Desc, p *PartitionStats) {
 	if m.value != nil {
 		to <- prometheus.MustNewConstMetric(d, m.Type, m.value(p), p.Partition.String())
+		return
+	}
+	if m.replica != nil {
+		for i := range p.Replicas.Each {
+			r := &p.Replicas.Each[i]
+			if v, known := m.replica(r); known {
+				to <- prometheus.MustNewConstMetric(d, m.Type, v, p.Partition.String(), r.Storage)
+			}
+		}
 		return
 	}
 	for reason, n := range m.reasons(p) {

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -269,8 +272,11 @@ func TestMetrics(t *testing.T) {
 		values[f.GetName()] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 	}
 	for _, m := range Metrics() {
-		require.Contains(t, values, m.Name)
 		require.NotEmpty(t, m.Help)
+		if slices.Contains(m.Labels, "storage") { // there are none behind the fake
+			values[m.Name] = 0
+		}
+		require.Contains(t, values, m.Name)
 	}
 	require.Len(t, values, len(Metrics()))
 	for name, want := range map[string]float64{
@@ -279,6 +285,25 @@ func TestMetrics(t *testing.T) {
 	} {
 		require.Equal(t, want, values["waltz_server_"+name], name)
 	}
+}
+
+// TestReplicaMetrics: which replica is behind, and how far. How far one is that is
+// away is not known, so nothing is told.
+func TestReplicaMetrics(t *testing.T) {
+	stats := Stats{Partitions: []PartitionStats{{Partition: 3, Replicas: partition.Replicas{Each: []partition.Replica{
+		{Storage: "s1", Counting: true}, {Storage: "s2", Lag: 4711}, {Storage: "s3", Away: true},
+	}}}}}
+	require.NoError(t, testutil.CollectAndCompare(newCollector(func() Stats { return stats }), strings.NewReader(`
+# HELP waltz_server_replica_counting 1 if the storage's replica takes appends and counts towards a majority, 0 if it is away or catching up.
+# TYPE waltz_server_replica_counting gauge
+waltz_server_replica_counting{partition="3",storage="s1"} 1
+waltz_server_replica_counting{partition="3",storage="s2"} 0
+waltz_server_replica_counting{partition="3",storage="s3"} 0
+# HELP waltz_server_replica_lag_transactions Committed transactions that the storage's replica has not answered; none is told of one that is away.
+# TYPE waltz_server_replica_lag_transactions gauge
+waltz_server_replica_lag_transactions{partition="3",storage="s1"} 0
+waltz_server_replica_lag_transactions{partition="3",storage="s2"} 4711
+`), "waltz_server_replica_counting", "waltz_server_replica_lag_transactions"))
 }
 
 func TestOptionsNameEveryMistake(t *testing.T) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/server/internal/partition"
 	"github.com/waltz-log/waltz/server/internal/store"
 )
@@ -23,7 +24,7 @@ func (s *Server) Stats() Stats {
 	for i, p := range s.mu.partitions {
 		if p != nil {
 			stats := p.Stats()
-			stats.Replicas = replicas(s.sessions[i].Load())
+			stats.Replicas = replicas(s.sessions[i].Load(), stats.HighWaterMark)
 			st.Partitions = append(st.Partitions, stats)
 		}
 	}
@@ -31,7 +32,7 @@ func (s *Server) Stats() Stats {
 }
 
 // replicas counts those of a session, if there is one and it goes on.
-func replicas(session *store.Session) (r partition.Replicas) {
+func replicas(session *store.Session, committed txn.ID) (r partition.Replicas) {
 	if session == nil || session.Err() != nil {
 		return r
 	}
@@ -43,6 +44,10 @@ func replicas(session *store.Session) (r partition.Replicas) {
 		if !one.Current {
 			r.CatchingUp++
 		}
+		r.Each = append(r.Each, partition.Replica{Storage: one.Storage, Counting: one.Counts, Lag: max(0, int64(committed-one.Last))})
+	}
+	for _, storage := range st.Away {
+		r.Each = append(r.Each, partition.Replica{Storage: storage, Away: true})
 	}
 	r.Away, r.CopiedBytes = len(st.Away), st.CopiedBytes
 	return r

@@ -56,6 +56,15 @@ type Replicas struct {
 	CatchingUp  int    // take appends, and lack some that were sent to the others
 	Away        int    // do not take part
 	CopiedBytes uint64 // read and sent again to replicas that caught up in this session
+	Each        []Replica
+}
+
+// Replica says how one of them does.
+type Replica struct {
+	Storage  string
+	Away     bool  // it does not take part; what follows is unknown
+	Counting bool  // towards a majority
+	Lag      int64 // committed transactions that it has not answered
 }
 
 // counters are written by the owner, once per frame, and by subscriptions, once

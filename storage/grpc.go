@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -52,7 +53,8 @@ type Host struct {
 
 	mu struct {
 		sync.Mutex
-		storage *Storage // nil: it belongs to no cluster yet
+		storage *Storage  // nil: it belongs to no cluster yet
+		empty   io.Closer // lock of the folder until it does
 		stopped bool
 	}
 }
@@ -67,8 +69,11 @@ func NewHost(ctx context.Context, o HostOptions) (*Host, error) {
 	h := &Host{o: o, logger: o.Storage.Logger, pool: bufpool.New(), reads: make(chan struct{}, o.ReadsMax), failed: make(chan struct{})}
 	h.running, h.stop = context.WithCancel(context.Background())
 	key, err := h.clusterKey()
-	if err == nil && key != "" {
+	switch {
+	case err == nil && key != "":
 		err = h.open(ctx, key)
+	case err == nil:
+		err = h.reserve()
 	}
 	if err != nil {
 		h.stop()
@@ -161,10 +166,10 @@ func (h *Host) Stop() error {
 	h.mu.Lock()
 	h.mu.stopped = true
 	st := h.mu.storage
+	err := h.releaseLocked()
 	h.mu.Unlock()
 	h.stop()
 	h.awaitReceivers()
-	var err error
 	if st != nil {
 		err = st.Close()
 	}

@@ -49,6 +49,28 @@ func ClusterKey(o Options) (string, error) {
 	return found.Cluster, nil
 }
 
+// reserve takes an empty folder, which the first server that calls fills: who starts
+// the process is told now that it can't be made, or is another's.
+func (h *Host) reserve() (err error) {
+	o := h.o.Storage
+	if err := o.FS.MkdirAll(o.Dir); err != nil {
+		return fmt.Errorf("make storage folder: %w", err)
+	}
+	if h.mu.empty, err = o.FS.Lock(path.Join(o.Dir, lockName)); err != nil {
+		return fmt.Errorf("lock storage folder %s, is it in use? %w", o.Dir, err)
+	}
+	return nil
+}
+
+// releaseLocked ends reserve.
+func (h *Host) releaseLocked() (err error) {
+	if h.mu.empty != nil {
+		err = h.mu.empty.Close()
+		h.mu.empty = nil
+	}
+	return err
+}
+
 func (h *Host) open(ctx context.Context, key string) error {
 	o := h.o.Storage
 	o.ClusterKey = key
@@ -97,7 +119,11 @@ func (h *Host) claim(ctx context.Context, key string) (*Storage, error) {
 		return nil, ErrClosed
 	}
 	if h.mu.storage == nil {
-		if err := h.open(context.WithoutCancel(ctx), key); err != nil {
+		err := h.releaseLocked()
+		if err == nil {
+			err = h.open(context.WithoutCancel(ctx), key)
+		}
+		if err != nil {
 			return nil, err
 		}
 		h.logger.Info("storage belongs to a cluster now", "dir", h.o.Storage.Dir, "cluster_key", key)

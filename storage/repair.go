@@ -104,9 +104,17 @@ func (j *repair) run(ctx context.Context) error {
 	j.s.mu.Lock()
 	j.done.Left = slices.Clone(j.r.Damage)
 	j.s.mu.Unlock()
-	j.s.o.Logger.Info("replica repaired", "partition", int(j.m.Partition), "records", j.done.Records,
-		"segments", j.done.Segments, "damage_left", len(j.done.Left), "error", err)
+	j.tell(err)
 	return err
+}
+
+func (j *repair) tell(err error) {
+	done := []any{"partition", int(j.m.Partition), "records", j.done.Records, "segments", j.done.Segments, "damage_left", len(j.done.Left)}
+	if err != nil {
+		j.s.o.Logger.Warn("replica was not repaired", append(done, "error", err)...)
+		return
+	}
+	j.s.o.Logger.Info("replica repaired", done...)
 }
 
 // ranges returns what to look at, in order.

@@ -155,3 +155,24 @@ func TestCloseFailsWhatIsUnanswered(t *testing.T) {
 	require.Error(t, err)
 	require.False(t, errors.Is(err, session.ErrFull))
 }
+
+// An empty folder is taken by the process that waits for its first server, not when
+// that calls.
+func TestTwoProcessesOnOneEmptyFolder(t *testing.T) {
+	fs := vfs.NewMem()
+	p := start(t, fs, nil)
+	o := storage.HostOptions{Storage: storage.Options{FS: fs, Dir: "/storage"}}
+	_, err := storage.NewHost(t.Context(), o)
+	require.ErrorIs(t, err, storage.ErrLocked)
+	open(t, client(t, p, nil), 0, 1)
+	_, err = storage.NewHost(t.Context(), o)
+	require.ErrorIs(t, err, storage.ErrLocked)
+
+	empty := storage.HostOptions{Storage: storage.Options{FS: fs, Dir: "/empty"}}
+	h, err := storage.NewHost(t.Context(), empty)
+	require.NoError(t, err)
+	require.NoError(t, h.Stop())
+	h, err = storage.NewHost(t.Context(), empty)
+	require.NoError(t, err, "the first has let go of it")
+	require.NoError(t, h.Stop())
+}

@@ -121,10 +121,12 @@ func TestNewcomerThatDoesNotAnswer(t *testing.T) {
 			_, _, err := o.Move(t.Context(), 0, to)
 			require.NoError(t, err)
 			m.Progress(100, patience)
-			st, err := o.Status(t.Context(), nil)
-			require.NoError(t, err)
-			require.Equal(t, admin.Changing, st.States[0].Health)
-			require.NotEmpty(t, st.States[0].Replicas[len(st.States[0].Replicas)-1].Problem)
+			require.Eventually(t, func() bool { // a busy member may be late for an answer, too
+				st, err := o.Status(t.Context(), nil)
+				require.NoError(t, err)
+				is := st.States[0]
+				return is.Health == admin.Changing && is.Replicas[len(is.Replicas)-1].Problem != ""
+			}, patience, time.Millisecond)
 			if i == 0 {
 				c.Front().Kill()
 				c.StartServer()

@@ -244,7 +244,7 @@ func (s *service) Describe(context.Context, *storagepb.DescribeRequest) (*storag
 	if st == nil {
 		return r, nil
 	}
-	r.ClusterKey, r.Start, r.Full = st.o.ClusterKey, uint64(st.start), st.Full() != nil
+	r.ClusterKey, r.Start, r.Full = st.o.ClusterKey, uint64(st.start), st.diskFull()
 	if err := st.Err(); err != nil {
 		r.Failed = fmt.Sprint(err)
 	}

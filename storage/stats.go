@@ -44,7 +44,7 @@ func (s *Storage) Stats() Stats {
 	defer s.mu.Unlock()
 	st.Appends, st.Checkpoints = s.mu.stats.appends, s.mu.stats.checkpoints
 	st.QueueBytes, st.BacklogBytes = s.mu.queue.bytes(), s.mu.backlog
-	st.Full = s.mu.full.journal != nil || s.mu.full.segments != nil
+	st.Full = s.diskFullLocked()
 	for _, r := range s.mu.replicas {
 		if r.NextService >= partition.Unassigned {
 			continue
@@ -56,6 +56,16 @@ func (s *Storage) Stats() Stats {
 	}
 	return st
 }
+
+// diskFull reports whether anything waits for room, be it only the segments, so that
+// appends go on for a while.
+func (s *Storage) diskFull() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.diskFullLocked()
+}
+
+func (s *Storage) diskFullLocked() bool { return s.mu.full.journal != nil || s.mu.full.segments != nil }
 
 // Info describes a replica.
 type Info struct {

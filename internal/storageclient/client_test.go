@@ -2,12 +2,14 @@ package storageclient_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/waltz-log/waltz/internal/session"
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/vfs"
+	"github.com/waltz-log/waltz/storage"
 )
 
 // TestEveryMessage carries each message of a session over the network, and its
@@ -53,4 +55,29 @@ func TestEveryMessage(t *testing.T) {
 	m := l.message(3, 10)
 	require.NoError(t, c.Copy(t.Context(), session.Copy{Partition: 3, Session: 6, Replica: l.self, PrevID: 46, PrevStamp: 5, Records: m.Records}))
 	require.NoError(t, c.Install(t.Context(), session.Install{Partition: 3, Session: 6, Replica: l.self, Last: 49}))
+}
+
+// Who asks hears that the disk is full as soon as anything can't be written to it, while
+// the journal, which lies in blocks that it has, takes appends for some time yet.
+func TestFullDiskIsDescribed(t *testing.T) {
+	fs := vfs.NewMem()
+	p := start(t, fs, func(o *storage.HostOptions) { o.Storage.JournalFileBytes, o.Storage.BacklogBytes = 32<<20, 4<<20 })
+	c := client(t, p, nil)
+	l, got := open(t, c, 0, 1), newAnswers()
+	require.Eventually(t, func() bool { return p.host.Storage().Stats().Journal.FilesZeroed == 2 }, giveUp, time.Millisecond, "one file ahead")
+	fs.SetSpace(fs.Used())
+	full := func() bool {
+		who, err := c.Describe(t.Context())
+		require.NoError(t, err)
+		return who.Full
+	}
+	require.False(t, full())
+	for err := error(nil); err == nil && !p.host.Storage().Stats().Full; {
+		require.NoError(t, c.Append(t.Context(), l.message(1, 64<<10), got.done))
+		err = got.next(t).err // at the latest when memory is full, too
+	}
+	require.NoError(t, p.host.Storage().Full())
+	require.True(t, full())
+	fs.SetSpace(-1)
+	require.Eventually(t, func() bool { return !full() }, giveUp, time.Millisecond)
 }

@@ -16,7 +16,7 @@ func Metrics() []Metric {
 	return []Metric{
 		{"waltz_storage_journal_groups_total", "Groups written to the journal.", counter, func(s *Stats) float64 { return float64(s.Journal.Groups) }},
 		{"waltz_storage_journal_datasyncs_total", "Groups synced: one fdatasync each, whatever number of partitions is in it.", counter, func(s *Stats) float64 { return float64(s.Journal.Datasyncs) }},
-		{"waltz_storage_journal_datasync_seconds_total", "Time spent in those fdatasyncs.", counter, func(s *Stats) float64 { return s.Journal.SyncTime.Seconds() }},
+		{"waltz_storage_journal_datasync_seconds_total", "Time spent writing and syncing them.", counter, func(s *Stats) float64 { return s.Journal.SyncTime.Seconds() }},
 		{"waltz_storage_journal_datasync_max_seconds", "The longest of them.", gauge, func(s *Stats) float64 { return s.Journal.SyncTimeMax.Seconds() }},
 		{"waltz_storage_journal_written_bytes_total", "Bytes written to the journal, padding included.", counter, func(s *Stats) float64 { return float64(s.Journal.Bytes) }},
 		{"waltz_storage_journal_files", "Journal files that are replayed at the next start.", gauge, func(s *Stats) float64 { return float64(s.Journal.Files) }},

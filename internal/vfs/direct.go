@@ -9,10 +9,12 @@ const Block = 4096
 // Direct returns a file whose writes of whole blocks, from memory that is aligned
 // to them ([Aligned]), go to the disk past the page cache. All other writes go
 // through it, and so does everything where the file system knows nothing else.
-// What is durable when does not change: a direct write needs its sync as well.
+// Such a write is durable when it returns, and the Datasync behind it, which stays
+// the caller's duty, has nothing to do. An error of it may be that of the sync: only
+// ENOSPC can be tried again.
 //
 // It is for what is written, synced and not read: there is nothing to copy, no
-// page to find or to mark, no writeback to start and wait for. The file must not be
+// page to find or to mark, no writeback to start, and one wait for the disk less. The file must not be
 // written through another handle at the same time.
 func Direct(f File) File {
 	if d, can := f.(interface{ direct() File }); can {

@@ -39,7 +39,7 @@ type Stats struct {
 	Datasyncs      uint64 // of groups; as many as Groups and one for each file
 	Bytes          uint64 // written, padding included
 	GroupBytesMax  uint64
-	SyncTime       time.Duration // spent in them
+	SyncTime       time.Duration // spent in writing and syncing groups
 	SyncTimeMax    time.Duration
 	Files          int // that wait for a checkpoint, and the current one
 	Current        uint64
@@ -183,10 +183,10 @@ func (w *Writer) Roll() error {
 // disk in the same way, so this is where an append's latency comes from.
 func (w *Writer) write(g *Group) error {
 	b := g.seal(w.at)
+	began := time.Now()
 	if _, err := w.file.WriteAt(b, w.at.offset); err != nil {
 		return err
 	}
-	began := time.Now()
 	if err := w.file.Datasync(); err != nil {
 		return &damage.SyncError{Err: err}
 	}

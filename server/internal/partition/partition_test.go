@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -387,12 +388,11 @@ func TestCloseUnderLoad(t *testing.T) {
 		b := start(t, nil).ready()
 		stop := make(chan struct{})
 		var senders sync.WaitGroup
+		var groups atomic.Uint64 // no request is sent twice as a first one
 		for range 2 {
 			senders.Go(func() {
 				for {
-					b.mu.Lock()
-					n := uint64(len(b.sent))
-					b.mu.Unlock()
+					n := groups.Add(1)
 					b.send(b.attempt(2*n+1, txn.None), b.attempt(2*n+2, txn.None))
 					select {
 					case <-stop:

@@ -102,6 +102,7 @@ func TestFullMinority(t *testing.T) {
 	full := c.storages["s2"]
 	full.fullAt = 3
 	s := c.open()
+	c.count(s) // so that it is sent what it has no room for
 	for id := range txn.ID(50) {
 		c.append(s, id, id)
 		c.waitCommitted(id)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -219,6 +220,23 @@ func (c *Cluster) Equal(p txn.Partition, last txn.ID, within time.Duration) {
 		}
 		require.True(c.t, string(first) == string(got), "replicas of partition %d on %s and %s differ", p, c.Storages[0].Name, s.Name)
 	}
+}
+
+// describe says what is known of a cluster that does not do what it should.
+func (c *Cluster) describe() string {
+	var b strings.Builder
+	for _, p := range c.Front().Stats().Partitions {
+		fmt.Fprintf(&b, "front server: %+v\n", p)
+		if l, ok := c.Front().Leader(p.Partition); ok {
+			fmt.Fprintf(&b, "    %+v\n", l)
+		}
+		fmt.Fprintf(&b, "    metadata: %+v\n", c.M(p.Partition))
+		for _, s := range c.Storages {
+			fmt.Fprintf(&b, "    %s\n", s.describe(p.Partition))
+		}
+	}
+	fmt.Fprintf(&b, "outage of the metadata: %d", c.outage)
+	return b.String()
 }
 
 // ordered reports an error if IDs have gaps, or if stamps or timestamps go back (I2,

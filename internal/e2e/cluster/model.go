@@ -131,8 +131,13 @@ func (m *Model) High(p txn.Partition) txn.ID {
 // Progress waits until n more appends were acknowledged.
 func (m *Model) Progress(n int, within time.Duration) {
 	m.t.Helper()
-	goal := m.Acked() + n
-	require.Eventually(m.t, func() bool { return m.Acked() >= goal }, within, time.Millisecond, "no progress")
+	goal, end := m.Acked()+n, time.Now().Add(within)
+	for m.Acked() < goal {
+		if time.Now().After(end) {
+			require.FailNow(m.t, "no progress", "%d of %d appends are missing\n%s", goal-m.Acked(), n, m.c.describe())
+		}
+		<-time.After(time.Millisecond) // it is looked at again
+	}
 }
 
 func (m *Model) follow(p txn.Partition) {

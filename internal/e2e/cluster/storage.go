@@ -202,3 +202,13 @@ func (s *Storage) Join() {
 	}
 	s.Start()
 }
+
+// describe says what is known of a replica.
+func (s *Storage) describe(p txn.Partition) string {
+	if !s.Running() || s.host.Storage() == nil {
+		return s.Name + " does not run"
+	}
+	st := s.host.Storage()
+	state, err := st.State(p)
+	return fmt.Sprintf("%s: %+v, full: %v, failed: %v, state: %v", s.Name, state, st.Full(), st.Err(), err)
+}

@@ -49,10 +49,11 @@ func newSample(t testing.TB) sample {
 		}
 	}
 	require.NoError(t, s.Close()) // everything into segments
-	o.FlushBytes = 1 << 20
+	o.FlushBytes, o.JournalFileBytes = 1<<20, 128<<10
 	s = open(t, o)
-	// Behind the first checkpoint nothing more goes into segments: what is there and
-	// not synced is written again from the journal, so a flipped bit of it means nothing.
+	// Behind the first checkpoint nothing more goes into segments, since one journal
+	// file is enough: what is there and not synced is written again from the journal, so
+	// a flipped bit of it means nothing.
 	require.Eventually(t, func() bool { return s.Stats().Checkpoints > 0 }, time.Minute, time.Millisecond)
 	for p := range txn.Partition(2) {
 		m := join(t, s, p, 2)
@@ -63,6 +64,7 @@ func newSample(t testing.TB) sample {
 		x.state[p] = st
 	}
 	x.fs = fsys.Clone()
+	require.EqualValues(t, 1, s.Stats().Checkpoints)
 	require.NoError(t, s.Close())
 	return x
 }

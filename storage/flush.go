@@ -81,8 +81,11 @@ func (s *Storage) noteSegmentsFull(full error, checkpoint bool) {
 		s.mu.want.checkpoint = s.mu.want.checkpoint || checkpoint
 		s.mu.want.flush = true
 	}
-	if (s.mu.full.segments != nil) != (full != nil) {
-		s.o.Logger.Info("segments can be written", "now", full == nil, "error", full)
+	switch was := s.mu.full.segments != nil; {
+	case full != nil && !was:
+		s.o.Logger.Warn("the disk is full: segments can't be written, and appends are refused when as much as BacklogBytes waits; make room", "error", full)
+	case full == nil && was:
+		s.o.Logger.Info("there is room again: segments are written")
 	}
 	s.mu.full.segments = full
 	s.shrunkLocked()

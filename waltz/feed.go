@@ -16,6 +16,7 @@ func (s *Subscription) run() {
 	defer stop()
 	b := newBackOff()
 	b.Reset()
+	var trouble outage
 	for {
 		before := s.mark
 		err := s.receive()
@@ -30,7 +31,7 @@ func (s *Subscription) run() {
 		if s.mark > before {
 			b.Reset()
 		}
-		s.interrupted(err)
+		s.interrupted(err, trouble.news(s.mark > before))
 		if pause(s.ctx, b) != nil {
 			s.fail(ErrClosed)
 			return
@@ -38,9 +39,11 @@ func (s *Subscription) run() {
 	}
 }
 
-func (s *Subscription) interrupted(err error) {
+func (s *Subscription) interrupted(err error, news bool) {
 	s.c.router.kick()
-	s.c.log.Warn("feed interrupted, it resumes", "partition", s.o.Partition, "high_water_mark", s.mark, "err", err)
+	if news {
+		s.c.log.Warn("feed interrupted, it resumes", "partition", s.o.Partition, "high_water_mark", s.mark, "err", err)
+	}
 	if hook := s.c.opts.hooks.FeedBroken; hook != nil {
 		hook(s.o.Partition, s.mark, err)
 	}

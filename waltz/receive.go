@@ -15,6 +15,7 @@ import (
 func (l *link) receive() {
 	b := newBackOff()
 	b.Reset()
+	var trouble outage
 	for {
 		select {
 		case <-l.ctx.Done():
@@ -29,7 +30,9 @@ func (l *link) receive() {
 		if answered {
 			b.Reset()
 		}
-		l.c.log.Warn("append stream broken", "server", l.addr, "err", err)
+		if trouble.news(answered) {
+			l.c.log.Warn("append stream broken", "server", l.addr, "err", err)
+		}
 		if pause(l.ctx, b) != nil {
 			return
 		}

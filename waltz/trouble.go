@@ -1,6 +1,10 @@
 package waltz
 
-import "github.com/waltz-log/waltz/waltz/internal/monitor"
+import (
+	"time"
+
+	"github.com/waltz-log/waltz/waltz/internal/monitor"
+)
 
 // ailsLocked notes that a partition refuses for now, and returns the news if
 // it is any.
@@ -32,4 +36,20 @@ func (c *Client) tell(n news) {
 	if hook := c.opts.hooks.Refused; hook != nil {
 		hook(n.partition, err)
 	}
+}
+
+// outageEvery is how often a trouble that lasts is logged: retries are many.
+const outageEvery = time.Minute
+
+// outage is a trouble that one goroutine has.
+type outage struct{ told time.Time }
+
+// news reports whether a failure is to be logged: the first one, and one in each
+// outageEvery. passed: something had gone well since the one before.
+func (o *outage) news(passed bool) bool {
+	if !passed && !o.told.IsZero() && time.Since(o.told) < outageEvery {
+		return false
+	}
+	o.told = time.Now()
+	return true
 }

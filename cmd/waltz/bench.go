@@ -31,10 +31,11 @@ func newBench() *cobra.Command {
 }
 
 // cpuMeter adds up the CPU time of this process and of the server, where the
-// server is a process of this machine.
+// server is a process of this machine. One that ended meanwhile is left out.
 type cpuMeter struct {
 	server int // 0: none, or none that can be looked into
 	start  time.Duration
+	theirs time.Duration // the server's start
 }
 
 // newCPUMeter finds the server behind an address; embedded ones are part of this
@@ -55,18 +56,25 @@ func newCPUMeter(addr string, stderr io.Writer) *cpuMeter {
 	return m
 }
 
-func (m *cpuMeter) begin() { m.start = m.total() }
+func (m *cpuMeter) begin() {
+	m.start = measure.OwnCPU()
+	m.theirs, _ = m.ofServer()
+}
 
-func (m *cpuMeter) used() time.Duration { return m.total() - m.start }
-
-func (m *cpuMeter) total() time.Duration {
-	total := measure.OwnCPU()
-	if m.server != 0 && m.server != os.Getpid() {
-		if cpu, err := measure.ProcessCPU(m.server); err == nil {
-			total += cpu
-		}
+func (m *cpuMeter) used() time.Duration {
+	used := measure.OwnCPU() - m.start
+	if cpu, ok := m.ofServer(); ok {
+		used += cpu - m.theirs
 	}
-	return total
+	return used
+}
+
+func (m *cpuMeter) ofServer() (time.Duration, bool) {
+	if m.server == 0 || m.server == os.Getpid() {
+		return 0, false
+	}
+	cpu, err := measure.ProcessCPU(m.server)
+	return cpu, err == nil
 }
 
 // cpuMeters measure several processes of this machine, each for itself.

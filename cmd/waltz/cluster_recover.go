@@ -100,6 +100,10 @@ func printRecovery(cmd *cobra.Command, r admin.Report) error {
 	fmt.Fprintf(out, "partition %d %s the replica of storage %s: it ends at %d (stamp %d, installed session %d; session %d was open last)\n",
 		r.Partition, would, is.Kept, is.Last, is.LastStamp, is.Installed, is.Opened)
 	for _, one := range r.Replicas {
+		if !one.Known {
+			fmt.Fprintf(out, "  %s (%s): no answer; %s\n", one.Storage, one.Role, orDash(one.Problem))
+			continue
+		}
 		fmt.Fprintf(out, "  %s (%s): last %d, installed %d; %s\n", one.Storage, one.Role, one.Last, one.Installed, orDash(one.Problem))
 	}
 	for _, loss := range r.Losses {

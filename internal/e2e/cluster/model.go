@@ -114,6 +114,9 @@ func (m *Model) acknowledged(p txn.Partition, id txn.ID, data string) {
 	m.high[p] = max(m.high[p], id)
 }
 
+// Partitions returns how many there are.
+func (m *Model) Partitions() txn.Partition { return txn.Partition(len(m.told)) }
+
 // Acked returns how many appends were acknowledged so far.
 func (m *Model) Acked() int { return int(m.acked.Load()) }
 

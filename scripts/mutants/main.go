@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -158,7 +159,8 @@ func (h *hunt) healthy(ctx context.Context, m mutant) error {
 
 // test runs the one test, with a bug planted if planted names one.
 func (h *hunt) test(ctx context.Context, m mutant, planted string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, h.built[m.pkg], "-test.run", "^"+strings.ReplaceAll(m.test, "/", "$/^")+"$", "-test.failfast", "-test.timeout", "10m")
+	exactly := "^" + strings.ReplaceAll(regexp.QuoteMeta(m.test), "/", "$/^") + "$"
+	cmd := exec.CommandContext(ctx, h.built[m.pkg], "-test.run", exactly, "-test.failfast", "-test.timeout", "10m")
 	cmd.Dir = m.pkg
 	cmd.Env = append(os.Environ(), "WALTZ_MUTANT="+planted, "RAPID_NOFAILFILE=true")
 	return cmd.CombinedOutput()

@@ -51,6 +51,10 @@ type Options struct {
 
 	ReopenFirst, ReopenMax time.Duration // back-off between attempts to open a store session; default 20 ms and 2 s
 
+	// HealEvery is how often the replicas are asked for records that they can't read,
+	// which those of the others then replace; default 1 min, negative: never.
+	HealEvery time.Duration
+
 	Logger *slog.Logger     // default: none
 	Now    func() time.Time // default: time.Now
 

@@ -64,6 +64,7 @@ func (s *Server) openSession(ctx context.Context, p txn.Partition, committed fun
 		Partition: p, Generation: s.o.Generation, Metadata: s.o.Metadata, Replicas: s.o.Replicas, Find: s.o.Find,
 		Prepared: last.Prepared(),
 		Events:   store.Events{Committed: committed}, Logger: s.o.Logger, QueueMax: 2 * s.o.InFlightBytesMax,
+		HealEvery: s.o.HealEvery,
 	})
 	if err != nil {
 		return nil, err

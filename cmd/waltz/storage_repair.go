@@ -47,7 +47,7 @@ func damageLeft(all []wire.StorageDamage) error {
 	var partitions []txn.Partition
 	n := 0
 	for _, d := range all {
-		if d.Last < d.First {
+		if !d.LostRecords() {
 			continue
 		}
 		if n++; !slices.Contains(partitions, d.Partition) {

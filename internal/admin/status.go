@@ -265,7 +265,8 @@ func damagedRanges(all []wire.StorageDamage) string {
 }
 
 // remedies adds to what is wrong with damaged replicas the command that repairs them
-// from the sound ones. Nothing is repaired unasked: who repairs should look at the disk.
+// from the sound ones. The partition's server does so by itself every minute; who reads
+// this should look at the disk, and need not wait.
 func remedies(s *PartitionState, found map[string]answer) {
 	var sources []string
 	for _, r := range s.Replicas {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -238,6 +239,24 @@ func (c *Client) Repair(ctx context.Context, m Repair, read func(ctx context.Con
 			next.Failure = &storagepb.Failure{Message: err.Error()}
 		}
 	}
+}
+
+// Damaged reports whether a replica has lost records that Heal can give it: not if its
+// journal is damaged, which a reset mends.
+func (c *Client) Damaged(ctx context.Context, p txn.Partition) (bool, error) {
+	all, err := c.Replicas(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(all, func(r Replica) bool {
+		return r.Closed == nil && slices.ContainsFunc(r.Damage, wire.StorageDamage.LostRecords)
+	}), nil
+}
+
+// Heal is Repair of all that is known to be damaged, as a server's session wants it.
+func (c *Client) Heal(ctx context.Context, p txn.Partition, committed txn.ID, read func(ctx context.Context, first, last txn.ID) (record.Frame, error)) (records int64, left int, err error) {
+	done, err := c.Repair(ctx, Repair{Partition: p, Last: txn.None, Committed: committed}, read)
+	return done.Records, len(done.Left), err
 }
 
 func (c *Client) admin() storagepb.StorageAdminClient {

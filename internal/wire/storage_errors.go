@@ -215,6 +215,9 @@ func storageError(f *storagepb.Failure) *StorageError {
 	return e
 }
 
+// LostRecords reports whether it is damage of records; that of an index loses none.
+func (d StorageDamage) LostRecords() bool { return d.Last >= d.First }
+
 // Proto returns the contract's form.
 func (d *StorageDamage) Proto() *storagepb.Damage {
 	return &storagepb.Damage{

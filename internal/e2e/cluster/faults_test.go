@@ -21,6 +21,7 @@ import (
 	"github.com/waltz-log/waltz/internal/txn"
 	"github.com/waltz-log/waltz/internal/vfs"
 	"github.com/waltz-log/waltz/proto/clientpb"
+	"github.com/waltz-log/waltz/server"
 	"github.com/waltz-log/waltz/storage"
 	"github.com/waltz-log/waltz/waltz"
 )
@@ -474,6 +475,25 @@ func TestDamagedRange(t *testing.T) {
 	require.Regexp(t, `^records \d+ to \d+ are damaged: waltz storage repair --storage s1:1 --partition 0 --source s2:1,s3:1$`, problem(t, c, 0))
 	repair(t, c, m, c.Storages[0])
 	require.Empty(t, problem(t, c, 0))
+	m.Judge(patience)
+}
+
+// A damaged range is healed by the partition's server, from the others, beside running
+// appends: nobody has to do anything (DESIGN: scrubbing in the background heals).
+func TestDamageIsHealed(t *testing.T) {
+	t.Parallel()
+	c, m := start(t, cluster.Options{Server: func(o *server.Options) { o.HealEvery = 10 * time.Millisecond }})
+	m.Progress(1000, patience)
+	damaged := c.Storages[0]
+	require.Eventually(t, func() bool { return damaged.Damage(0) }, patience, time.Millisecond)
+	report, err := damaged.Host().Storage().Scrub(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, report.Damage)
+	m.Progress(50, patience)
+	require.Eventually(t, func() bool { return problem(t, c, 0) == "" }, patience, 10*time.Millisecond)
+	report, err = damaged.Host().Storage().Scrub(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, report.Damage)
 	m.Judge(patience)
 }
 

@@ -51,6 +51,7 @@ func (c *Cluster) newServer(generation int64) *Server {
 	o := server.Options{
 		ClusterKey: c.o.key(), Partitions: c.o.Partitions, Metadata: s.Metadata, Replicas: replicas, Generation: generation, Logger: c.o.Logger,
 		ReopenMax: 200 * time.Millisecond,
+		HealEvery: -1, // damage is there until the test has it repaired
 	}
 	if c.o.Server != nil {
 		c.o.Server(&o)

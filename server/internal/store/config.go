@@ -89,6 +89,7 @@ type Config struct {
 	AnswerMax    time.Duration // a replica that answers nothing for so long has failed; default 5 s
 	ReadMax      time.Duration // a read that takes so long is made from another replica; default 1 s
 	HandOverMax  time.Duration // how long Close waits for the slower replicas to have all; default 500 ms
+	HealEvery    time.Duration // how often replicas are asked for damage that others can repair; default 1 min, negative: never
 	ConfirmEvery time.Duration // a session that commits nothing for so long asks whether it is the latest; default 1 s
 
 	claims int // attempts in one Open; tests set it
@@ -107,6 +108,7 @@ const (
 	readDefault      = time.Second
 	handOverDefault  = 500 * time.Millisecond
 	confirmDefault   = time.Second
+	healDefault      = time.Minute
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -131,6 +133,9 @@ func (c Config) withDefaults() (Config, error) {
 	c.ReadMax = positive(c.ReadMax, readDefault)
 	c.HandOverMax = positive(c.HandOverMax, handOverDefault)
 	c.ConfirmEvery = positive(c.ConfirmEvery, confirmDefault)
+	if c.HealEvery == 0 {
+		c.HealEvery = healDefault
+	}
 	c.RetryFull = positive(c.RetryFull, retryFullDefault)
 	c.CopyMax = positive(c.CopyMax, copyDefault)
 	c.claims = positive(c.claims, claimsDefault)

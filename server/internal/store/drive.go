@@ -84,6 +84,9 @@ func (s *Session) openedLocked(o session.Opened) {
 	s.told.committed = o.High // nobody tells before isOpen is seen under mu
 	close(s.opened)
 	s.goDo(s.beat)
+	if s.c.HealEvery > 0 {
+		s.goDo(s.heal)
+	}
 	s.c.Logger.Info("store session opened", "session", int64(s.mu.leader.Session()), "high_water_mark", int64(o.High))
 }
 

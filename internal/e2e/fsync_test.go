@@ -3,8 +3,10 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -18,8 +20,8 @@ import (
 	"github.com/waltz-log/waltz/internal/e2e/history"
 )
 
-// syncGate decides about every fsync and fdatasync of the processes that were
-// started behind it: the kernel asks before it carries one out (seccomp's user
+// syncGate decides about every fsync and fdatasync, and every write that is its own
+// sync (O_DSYNC), of the processes that were started behind it: the kernel asks before it carries one out (seccomp's user
 // notification). The program is the one that users get, and knows nothing of it.
 type syncGate struct {
 	fd      int
@@ -35,8 +37,9 @@ func newSyncGate(t *testing.T) *syncGate {
 	require.NoError(t, unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 	program := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the call
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_FSYNC, Jt: 2},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_FDATASYNC, Jt: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_FSYNC, Jt: 3},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_FDATASYNC, Jt: 2},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_PWRITE64, Jt: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_USER_NOTIF},
 	}
@@ -71,6 +74,24 @@ type answer struct {
 	flags uint32
 }
 
+// syncs reports whether what is asked for makes something durable. A write does if
+// its file was opened so; it is left alone if that can't be found out.
+func (q *question) syncs() bool {
+	if q.nr != unix.SYS_PWRITE64 {
+		return true
+	}
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", q.pid, q.args[0]))
+	if err != nil {
+		return false
+	}
+	found := regexp.MustCompile(`(?m)^flags:\s*([0-7]+)$`).FindSubmatch(info)
+	if found == nil {
+		return false
+	}
+	flags, err := strconv.ParseUint(string(found[1]), 8, 64)
+	return err == nil && flags&unix.O_DSYNC != 0
+}
+
 // serve answers until it is stopped, when nobody asks any more.
 func (g *syncGate) serve(stop <-chan struct{}) error {
 	const wait = 20 // milliseconds, after which it looks at stop
@@ -103,7 +124,7 @@ func (g *syncGate) answer() error {
 		return fmt.Errorf("receive: %w", err)
 	}
 	a := answer{id: q.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-	failing := g.failing.Load()
+	failing := g.failing.Load() && q.syncs()
 	if failing {
 		a.flags, a.errno = 0, -int32(unix.EIO)
 	}

@@ -71,16 +71,31 @@ const (
 )
 
 // victim applies until it has reached a stage for the n-th time, and then gets a
-// signal.
+// signal. One that is to be stopped gets it when it has reached the stage in a batch
+// of at least n statements, so that some of them were sent.
 func victim(address string) int {
 	stage, _ := strconv.Atoi(os.Getenv(killStage))
 	n, _ := strconv.Atoi(os.Getenv(killAt))
 	signal, _ := strconv.Atoi(os.Getenv(killWith))
 	var reached atomic.Int64
+	var batch [killPartitions]atomic.Int64
+	stops := syscall.Signal(signal) == syscall.SIGSTOP
+	now := func(p waltz.Partition, s applier.Stage) bool {
+		if s == applier.StageStatement {
+			batch[p].Add(1)
+		}
+		if s == applier.StageCommitted {
+			batch[p].Store(0)
+		}
+		if stops {
+			return int(s) == stage && batch[p].Load() >= int64(n) && reached.Add(1) == 1
+		}
+		return int(s) == stage && reached.Add(1) == int64(n)
+	}
 	o := applier.Options{
 		Name: "kill", BatchTransactionsMax: 7, RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond, LeaseDuration: 400 * time.Millisecond,
-		Hooks: applier.Hooks{Stage: func(_ waltz.Partition, s applier.Stage) {
-			if int(s) == stage && reached.Add(1) == int64(n) {
+		Hooks: applier.Hooks{Stage: func(p waltz.Partition, s applier.Stage) {
+			if now(p, s) {
 				_ = syscall.Kill(os.Getpid(), syscall.Signal(signal))
 				if syscall.Signal(signal) == syscall.SIGKILL {
 					select {} // until it is delivered
@@ -88,8 +103,8 @@ func victim(address string) int {
 			}
 		}},
 	}
-	if syscall.Signal(signal) == syscall.SIGSTOP {
-		o.HA = applier.Lease
+	if stops {
+		o.HA, o.BatchTransactionsMax = applier.Lease, killTransactions // several pieces
 	}
 	view, err := OpenLog(context.Background(), killLog(), address, o, applier.On(hitKind, applyHit))
 	if err != nil {
@@ -228,7 +243,7 @@ func TestStoppedBeyondItsLease(t *testing.T) {
 		address := servers.PostgreSQL(t).NewDatabase(t) + "&idle_in_transaction_session_timeout=300"
 		require.NoError(t, migrate(t.Context(), address, applier.Options{}))
 		h := newHits(t, address)
-		cmd := newVictim(t, address, stage, 25, syscall.SIGSTOP)
+		cmd := newVictim(t, address, stage, 2*pieceStatements, syscall.SIGSTOP)
 		cmd.Stderr = os.Stderr
 		require.NoError(t, cmd.Start())
 		stopped(t, cmd.Process.Pid)

@@ -28,10 +28,10 @@ func Metrics() []Metric {
 		{"waltz_storage_queue_bytes", "What waits for the journal, in bytes.", gauge, func(s *Stats) float64 { return float64(s.QueueBytes) }},
 		{"waltz_storage_backlog_bytes", "Memory that waits for the segments, in bytes.", gauge, func(s *Stats) float64 { return float64(s.BacklogBytes) }},
 		{"waltz_storage_replicas", "Replicas held.", gauge, func(s *Stats) float64 { return float64(s.Replicas) }},
-		{"waltz_storage_damaged_replicas", "Replicas with damage; anything but 0 needs waltz storage repair, or reset: waltz cluster status names which.", gauge, func(s *Stats) float64 { return float64(s.Damaged) }},
+		{"waltz_storage_damaged_replicas", "Replicas with damage. The partition's server heals what the others have; what stays needs waltz storage repair, or reset: waltz cluster status names which.", gauge, func(s *Stats) float64 { return float64(s.Damaged) }},
 		{"waltz_storage_scrubbed_bytes_total", "Bytes that the background scrub has read and found whole.", counter, func(s *Stats) float64 { return float64(s.ScrubbedBytes) }},
 		{"waltz_storage_scrub_passes_total", "Passes of the background scrub over everything.", counter, func(s *Stats) float64 { return float64(s.ScrubPasses) }},
-		{"waltz_storage_scrub_damaged_ranges_total", "Damaged ranges that it found; if waltz_storage_damaged_replicas is not 0, they need waltz storage repair.", counter, func(s *Stats) float64 { return float64(s.ScrubDamage) }},
+		{"waltz_storage_scrub_damaged_ranges_total", "Damaged ranges that it found; anything but 0: look at the disk. If waltz_storage_damaged_replicas stays above 0, they need waltz storage repair.", counter, func(s *Stats) float64 { return float64(s.ScrubDamage) }},
 		{"waltz_storage_scrub_last_pass_timestamp_seconds", "When its last pass ended, in seconds since 1970; 0 if none has.", gauge, func(s *Stats) float64 { return float64(micros(s.Scrub.LastEnded)) / 1e6 }},
 		{"waltz_storage_scrub_progress_ratio", "How much of the present pass is done; 0 while none runs.", gauge, func(s *Stats) float64 {
 			if !s.Scrub.Running {

@@ -33,9 +33,8 @@ func newBench() *cobra.Command {
 // cpuMeter adds up the CPU time of this process and of the server, where the
 // server is a process of this machine. One that ended meanwhile is left out.
 type cpuMeter struct {
-	server int // 0: none, or none that can be looked into
-	start  time.Duration
-	theirs time.Duration // the server's start
+	server int // 0: none of its own, or none that can be looked into
+	of     cpuMeters
 }
 
 // newCPUMeter finds the server behind an address; embedded ones are part of this
@@ -52,29 +51,22 @@ func newCPUMeter(addr string, stderr io.Writer) *cpuMeter {
 		fmt.Fprintln(stderr, "CPU figures are without the servers: only one server on this machine can be measured")
 		return m
 	}
-	m.server = pid
+	if pid != os.Getpid() {
+		m.server = pid
+	}
 	return m
 }
 
 func (m *cpuMeter) begin() {
-	m.start = measure.OwnCPU()
-	m.theirs, _ = m.ofServer()
+	m.of = metersOf(m.server)
+	m.of.begin()
 }
 
-func (m *cpuMeter) used() time.Duration {
-	used := measure.OwnCPU() - m.start
-	if cpu, ok := m.ofServer(); ok {
-		used += cpu - m.theirs
+func (m *cpuMeter) used() (all time.Duration) {
+	for _, cpu := range m.of.used() {
+		all += cpu
 	}
-	return used
-}
-
-func (m *cpuMeter) ofServer() (time.Duration, bool) {
-	if m.server == 0 || m.server == os.Getpid() {
-		return 0, false
-	}
-	cpu, err := measure.ProcessCPU(m.server)
-	return cpu, err == nil
+	return all
 }
 
 // cpuMeters measure several processes of this machine, each for itself.
@@ -89,10 +81,7 @@ type processMeter struct {
 // newCPUMeters measures this process, the server's if there is one, and those that
 // listen on the addresses of a list of name=host:port.
 func newCPUMeters(server int, list []string) (cpuMeters, error) {
-	all := cpuMeters{{name: "client"}}
-	if server != 0 {
-		all = append(all, processMeter{name: "server", pid: server})
-	}
+	all := metersOf(server)
 	for _, entry := range list {
 		name, addr, ok := strings.Cut(entry, "=")
 		if !ok {
@@ -105,6 +94,15 @@ func newCPUMeters(server int, list []string) (cpuMeters, error) {
 		all = append(all, processMeter{name: name, pid: pid})
 	}
 	return all, nil
+}
+
+// metersOf measures this process, and the server's if there is one.
+func metersOf(server int) cpuMeters {
+	all := cpuMeters{{name: "client"}}
+	if server != 0 {
+		all = append(all, processMeter{name: "server", pid: server})
+	}
+	return all
 }
 
 func (m *processMeter) total() time.Duration {

@@ -13,9 +13,9 @@ const Block = 4096
 // the caller's duty, has nothing to do. An error of it may be that of the sync: only
 // ENOSPC can be tried again.
 //
-// It is for what is written, synced and not read: there is nothing to copy, no
-// page to find or to mark, no writeback to start, and one wait for the disk less. The file must not be
-// written through another handle at the same time.
+// It is for what is written, synced and not read: there is nothing to copy, no page
+// to find or to mark, no writeback to start, and one wait for the disk less. The file
+// must not be written through another handle at the same time.
 func Direct(f File) File {
 	if d, can := f.(interface{ direct() File }); can {
 		return d.direct()

@@ -28,7 +28,7 @@ const healBytes = 1 << 20
 // which their reads and their scrubbing find, and has it repaired one replica at
 // a time. What they get was committed, and is compared with the session's log
 // like every read (rule 3); the replica compares it with its own map of stamps.
-// One that can't be healed is tried again after healAgain times the interval,
+// One that can't be healed is tried again in the healAgain-th round from then,
 // since each try reads the damaged segments anew.
 func (s *Session) heal() {
 	wait := map[string]int{} // rounds, by storage
@@ -42,7 +42,7 @@ func (s *Session) heal() {
 				continue
 			}
 			if !s.healed(l) {
-				wait[l.storage] = healAgain
+				wait[l.storage] = healAgain - 1
 			}
 		}
 	}

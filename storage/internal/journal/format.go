@@ -118,8 +118,7 @@ func (g *Group) Body(offset, n int) []byte { return g.buf[offset : offset+n : of
 func (g *Group) Add(e Entry) int {
 	start := len(g.buf)
 	g.grow(entryHeader + len(e.Body))
-	g.buf = g.buf[:start+entryHeader]
-	clear(g.buf[start:])
+	g.extend(entryHeader)
 	g.buf = append(g.buf, e.Body...)
 	putEntry(g.buf[start:], &e)
 	g.count++
@@ -131,6 +130,14 @@ func (g *Group) grow(n int) {
 	if need := len(g.buf) + n; need > cap(g.buf) {
 		g.buf = append(vfs.Aligned(max(need, 2*cap(g.buf))), g.buf...)
 	}
+}
+
+// extend adds n zeros.
+func (g *Group) extend(n int) {
+	end := len(g.buf)
+	g.grow(n)
+	g.buf = g.buf[:end+n]
+	clear(g.buf[end:])
 }
 
 func putEntry(b []byte, e *Entry) {
@@ -155,12 +162,7 @@ type place struct {
 // seal pads the group to whole blocks, writes its header and returns its bytes.
 // It may be called again for another place.
 func (g *Group) seal(p place) []byte {
-	if pad := -len(g.buf) & (Block - 1); pad > 0 {
-		end := len(g.buf)
-		g.grow(pad)
-		g.buf = g.buf[:end+pad]
-		clear(g.buf[end:])
-	}
+	g.extend(-len(g.buf) & (Block - 1))
 	b, le := g.buf, binary.LittleEndian
 	le.PutUint32(b, groupMagic)
 	le.PutUint32(b[8:], uint32(len(b)))

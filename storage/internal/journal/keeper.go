@@ -187,7 +187,7 @@ func (k *keeper) name(f vfs.File) error {
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		return k.fillSyncError(err)
+		return finalUnlessFull(err)
 	}
 	if err := c.FS.Rename(path.Join(c.Dir, fillName), path.Join(c.Dir, FileName(k.next))); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (k *keeper) zero(f vfs.File) error {
 			return err
 		}
 		if err := f.Datasync(); err != nil {
-			return k.fillSyncError(err)
+			return finalUnlessFull(err)
 		}
 		if err := k.w.ctx.Err(); err != nil {
 			return err
@@ -241,9 +241,10 @@ func (k *keeper) zero(f vfs.File) error {
 	return nil
 }
 
-// fillSyncError keeps a sync that failed for want of space (delayed allocation)
-// apart from one that failed for good: the file is thrown away whole.
-func (k *keeper) fillSyncError(err error) error {
+// finalUnlessFull keeps a sync that failed for want of space apart from one that
+// failed for good. It is for what can be tried again whole: a file that is thrown away
+// (delayed allocation), and a write that is its own sync.
+func finalUnlessFull(err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/waltz-log/waltz/internal/mutant"
@@ -185,10 +184,8 @@ func (w *Writer) Roll() error {
 func (w *Writer) write(g *Group) error {
 	b := g.seal(w.at)
 	began := time.Now()
-	if _, err := w.file.WriteAt(b, w.at.offset); errors.Is(err, syscall.ENOSPC) {
-		return err
-	} else if err != nil { // a direct write is its own sync
-		return &damage.SyncError{Err: err}
+	if _, err := w.file.WriteAt(b, w.at.offset); err != nil { // a direct write is its own sync
+		return finalUnlessFull(err)
 	}
 	if err := w.file.Datasync(); err != nil {
 		return &damage.SyncError{Err: err}
